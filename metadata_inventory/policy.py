@@ -1,0 +1,76 @@
+"""When to collect again: retry, freshness, how long a stored failure answers. Arithmetic on values, nothing else."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from metadata_inventory.capture import Failure, FailureCode
+from metadata_inventory.record import Entry, StoredFailure
+
+# What may pass by itself, and how many attempts it is worth at most; the others never change by waiting a little.
+_ATTEMPTS = {
+    FailureCode.DNS_ERROR: 3,
+    FailureCode.DNS_TIMEOUT: 3,
+    FailureCode.CONNECTION_REFUSED: 3,
+    FailureCode.CONNECTION_TIMEOUT: 3,
+    FailureCode.CONNECTION_TERMINATED: 3,
+    FailureCode.HTTP_RESPONSE_TIMEOUT: 3,
+    FailureCode.HTTP_RESPONSE_INCOMPLETE: 3,
+    FailureCode.WORKER_LOST: 3,
+    FailureCode.INTERNAL_ERROR: 2,
+}
+
+# A refusal was made under rules that the operator may change any moment.
+_REFUSAL_TTL_S = 60.0
+
+
+def retryable(code: FailureCode) -> bool:
+    return code in _ATTEMPTS
+
+
+class CollectPolicy(Struct, frozen=True, kw_only=True):
+    """The settings that decide when a URL is collected again. `rules` is the destination policy's fingerprint."""
+
+    max_attempts: int
+    retry_base_s: float
+    retry_max_s: float
+    failure_ttl_s: float
+    freshness_s: float
+    rules: str
+
+    def retry_delay_s(self, code: FailureCode, attempts: int, jitter: float) -> float | None:
+        """Seconds until the next attempt after `attempts` of them; None when that was the last.
+
+        Exponential backoff, of which the random half (`jitter` in [0, 1)) keeps URLs that failed together apart.
+        """
+        if attempts >= min(self.max_attempts, _ATTEMPTS.get(code, 1)):
+            return None
+        delay_s = min(self.retry_base_s * 2.0 ** (attempts - 1), self.retry_max_s)
+        return delay_s * (0.5 + jitter / 2)
+
+    def stored_failure(self, failure: Failure, attempts: int, delay_s: float | None) -> StoredFailure:
+        """The failure with the time from which it no longer answers for the URL."""
+        if delay_s is None:
+            refused = failure.code is FailureCode.DESTINATION_IP_PROHIBITED
+            delay_s = min(self.failure_ttl_s, _REFUSAL_TTL_S) if refused else self.failure_ttl_s
+        return StoredFailure(
+            failure=failure,
+            attempts=attempts,
+            retry_at=failure.at + timedelta(seconds=delay_s),
+            policy=self.rules,
+        )
+
+    def failure_answers(self, stored: StoredFailure, now: datetime) -> bool:
+        """Whether a stored failure still speaks for its URL: its time is not over, and the rules that refused hold."""
+        if stored.failure.code is FailureCode.DESTINATION_IP_PROHIBITED and stored.policy != self.rules:
+            return False
+        return now < stored.retry_at
+
+    def stale(self, entry: Entry, now: datetime, max_age_s: float | None) -> bool:
+        """Whether the capture is older than the caller's `max_age_s`, or without one than the freshness setting."""
+        limit_s = self.freshness_s if max_age_s is None else max_age_s
+        if max_age_s is None and self.freshness_s == 0:
+            return False
+        return entry.checked_at is None or now - entry.checked_at > timedelta(seconds=limit_s)

@@ -1,0 +1,69 @@
+"""What the use cases need from outside: the stores and the collector. Adapters implement it, bootstrap joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from metadata_inventory.capture import Capture, CollectionOrder, Outcome
+from metadata_inventory.record import ClaimRequest, Entry, Lease, StoredFailure
+from metadata_inventory.urls import NormalizedUrl
+
+
+class RecordStore(Protocol):
+    """Where entries are read. Every method raises StorageUnavailable after a bounded wait."""
+
+    async def find(self, url: NormalizedUrl) -> Entry | None:
+        """The entry as it is now, without `content` when the body is large; None when the URL is unknown."""
+
+    async def find_by_id(self, record_id: str) -> Entry | None:
+        """As `find`, by the record's id."""
+
+    async def content(self, entry: Entry) -> bytes:
+        """The zstd frame of the entry's body, when `find` left it out."""
+
+    async def check(self) -> None:
+        """Read and write something that is no record, so that a full or read-only database is noticed."""
+
+
+class ClaimStore(Protocol):
+    """Where work is owed and taken. Writes are idempotent: repeated with the same token they change nothing more.
+
+    A lease runs on the server's clock. Whoever holds its token may complete, fail, release or renew it; with any
+    other token these change nothing.
+    """
+
+    async def claim(self, request: ClaimRequest) -> Entry:
+        """One atomic write, then the entry as it is now, its capture left out.
+
+        The caller holds the job when the entry's job has the token of the request's lease. Without a lease in the
+        request, a job is put down for any node that has room.
+        """
+
+    async def renew(self, leases: Sequence[Lease]) -> set[str]:
+        """Extend the leases; the tokens of those still held."""
+
+    async def complete(self, lease: Lease, capture: Capture) -> Entry | None:
+        """Store the capture as the next revision and end the job; None when the lease was no longer held."""
+
+    async def fail(self, lease: Lease, failure: StoredFailure) -> Entry | None:
+        """Store the failure and end the job; a record that was complete stays so. None as in `complete`."""
+
+    async def postpone(self, lease: Lease, failure: StoredFailure | None, *, delay_ms: int) -> Entry | None:
+        """Give the job back, due again after `delay_ms`. With a failure this was an attempt, without it was not."""
+
+    async def due(self, limit: int) -> list[Entry]:
+        """Up to `limit` entries whose job anybody may take now, longest due first, bodies left out."""
+
+    async def backlog(self, limit: int) -> int:
+        """How many jobs wait without a lease, counted up to `limit`."""
+
+
+class Collector(Protocol):
+    """Carries out orders; each ends as an outcome, never as an exception."""
+
+    def room(self, host: str) -> int:
+        """How many more collections of this host can begin now."""
+
+    async def collect(self, order: CollectionOrder, host: str) -> Outcome:
+        """The outcome within the collector's own deadline. Cancelling gives the order up."""

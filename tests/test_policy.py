@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from metadata_inventory.capture import FailureCode
+from metadata_inventory.policy import CollectPolicy, retryable
+from metadata_inventory.record import Entry, Status
+from tests.builders import FETCHED_AT, a_failure, a_url
+
+POLICY = CollectPolicy(max_attempts=3, retry_base_s=2, retry_max_s=5, failure_ttl_s=300, freshness_s=0, rules="a")
+
+ATTEMPTS = {
+    FailureCode.DNS_ERROR: 3,
+    FailureCode.DNS_TIMEOUT: 3,
+    FailureCode.DESTINATION_IP_PROHIBITED: 1,
+    FailureCode.CONNECTION_REFUSED: 3,
+    FailureCode.CONNECTION_TIMEOUT: 3,
+    FailureCode.CONNECTION_TERMINATED: 3,
+    FailureCode.TLS_CERTIFICATE_ERROR: 1,
+    FailureCode.TLS_PROTOCOL_ERROR: 1,
+    FailureCode.HTTP_PROTOCOL_ERROR: 1,
+    FailureCode.HTTP_RESPONSE_TIMEOUT: 3,
+    FailureCode.HTTP_RESPONSE_INCOMPLETE: 3,
+    FailureCode.TOO_MANY_REDIRECTS: 1,
+    FailureCode.WORKER_LOST: 3,
+    FailureCode.INTERNAL_ERROR: 2,
+}
+
+
+@pytest.mark.parametrize("code", FailureCode)
+def test_each_code_gets_its_attempts_and_no_more(code: FailureCode) -> None:
+    made = 1
+    while POLICY.retry_delay_s(code, made, 0.5) is not None:
+        made += 1
+    assert made == ATTEMPTS[code]
+    assert retryable(code) == (ATTEMPTS[code] > 1)
+
+
+def test_setting_bounds_the_attempts() -> None:
+    assert replace(POLICY, max_attempts=1).retry_delay_s(FailureCode.DNS_ERROR, 1, 0) is None
+
+
+def test_backoff_doubles_up_to_its_bound_and_half_of_it_is_jitter() -> None:
+    policy = replace(POLICY, max_attempts=10)
+    code = FailureCode.CONNECTION_REFUSED
+    assert [policy.retry_delay_s(code, attempts, 0.0) for attempts in (1, 2)] == [1.0, 2.0]
+    assert replace(policy, retry_max_s=1.5).retry_delay_s(code, 2, 0.0) == 0.75
+    assert policy.retry_delay_s(code, 1, 0.999) == pytest.approx(2.0, rel=0.001)
+
+
+def test_stored_failure_answers_until_its_time() -> None:
+    stored = POLICY.stored_failure(a_failure(), 3, None)
+    assert stored.retry_at == FETCHED_AT + timedelta(seconds=300)
+    assert POLICY.failure_answers(stored, FETCHED_AT + timedelta(seconds=299))
+    assert not POLICY.failure_answers(stored, FETCHED_AT + timedelta(seconds=300))
+
+
+def test_refusal_is_short_lived_and_void_under_other_rules() -> None:
+    stored = POLICY.stored_failure(a_failure(FailureCode.DESTINATION_IP_PROHIBITED), 1, None)
+    assert stored.retry_at == FETCHED_AT + timedelta(seconds=60)
+    assert POLICY.failure_answers(stored, FETCHED_AT)
+    assert not replace(POLICY, rules="b").failure_answers(stored, FETCHED_AT)
+    other = POLICY.stored_failure(a_failure(), 3, None)
+    assert replace(POLICY, rules="b").failure_answers(other, FETCHED_AT)
+
+
+@pytest.mark.parametrize(
+    ("freshness_s", "max_age_s", "age_s", "stale"),
+    [(0, None, 10**9, False), (0, 60, 59, False), (0, 60, 61, True), (60, None, 61, True), (60, None, 59, False),
+     (60, 120, 100, False), (0, 0, 1, True)],
+)  # fmt: skip
+def test_staleness(freshness_s: float, max_age_s: float | None, age_s: float, stale: bool) -> None:
+    url = a_url()
+    entry = Entry(
+        id=url.id,
+        url=url.href,
+        normalized_url=url.href,
+        status=Status.COMPLETE,
+        revision=1,
+        requested_at=FETCHED_AT,
+        checked_at=FETCHED_AT,
+        unchanged_count=0,
+        settled="token",
+        capture=None,
+        failure=None,
+        job=None,
+    )
+    policy = replace(POLICY, freshness_s=freshness_s)
+    assert policy.stale(entry, FETCHED_AT + timedelta(seconds=age_s), max_age_s) is stale
