@@ -1,0 +1,136 @@
+"""One lane's process, seen from the parent: a pool of one, the process in it, and a pipe to interrupt its waiting.
+
+`max_tasks_per_child` is not used: it deadlocks on Python 3.11.7 (gh-115634).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from metadata_inventory.capture import CollectionOrder
+from metadata_inventory.collect import child
+from metadata_inventory.collect.forkserver import clean_environment, make_context
+from metadata_inventory.collect.options import CollectorOptions
+from metadata_inventory.collect.worker import Results
+
+logger = logging.getLogger(__name__)
+
+_STATUS_UNKNOWN = 255  # multiprocessing's exit code when the forkserver ended before it could report one
+_END_S = 2.0  # how long a killed process may take to be gone
+_FORKSERVER_TRIES = 5  # a forkserver that was killed this moment may still look alive
+_FORKSERVER_PAUSE_S = 0.05
+
+
+class LaneLost(Exception):
+    """The process has died, does not answer, or cannot be started. Unless `handed_over` it never saw the orders."""
+
+    def __init__(self, *, handed_over: bool = True) -> None:
+        super().__init__()
+        self.handed_over = handed_over
+
+
+class LaneProcess:
+    """Starts one process and talks to it, one exchange at a time. Not used again after `end`."""
+
+    def __init__(self, options: CollectorOptions) -> None:
+        self.patience_s = 10.0  # beyond an exchange's own wait
+        self.broken = False
+        self.fell_with_forkserver = False
+        self._context = make_context()
+        self._options = options
+        self._pool: ProcessPoolExecutor | None = None
+        self._process: BaseProcess | None = None
+        self._nudge: Connection | None = None
+        self._nudgeable = False
+
+    async def start(self, timeout_s: float) -> None:
+        """Start and wait for the first answer; raises LaneLost."""
+        for attempt in range(_FORKSERVER_TRIES):
+            try:
+                first = self._spawn()
+                break
+            except OSError as error:
+                logger.warning("a lane's process cannot be started", exc_info=error)
+                if attempt + 1 == _FORKSERVER_TRIES:
+                    raise LaneLost from error
+                await asyncio.sleep(_FORKSERVER_PAUSE_S)
+        await self._answer(first, timeout_s)
+
+    def _spawn(self) -> Future[Results]:
+        nudged, nudge = self._context.Pipe(duplex=False)
+        try:
+            with clean_environment():  # the pool's locks start the resource tracker already
+                pool = ProcessPoolExecutor(
+                    max_workers=1, mp_context=self._context, initializer=child.start, initargs=(self._options, nudged)
+                )
+                known = set(multiprocessing.active_children())
+                first = pool.submit(child.exchange, (), (), 0)
+                new = set(multiprocessing.active_children()) - known
+        except BaseException:
+            nudge.close()
+            raise
+        finally:
+            nudged.close()
+        self._pool, self._nudge = pool, nudge
+        self._process = new.pop() if new else None
+        return first
+
+    async def exchange(self, orders: tuple[CollectionOrder, ...], abandoned: tuple[str, ...], wait_ms: int) -> Results:
+        """Hand over and take back; raises LaneLost."""
+        assert self._pool is not None
+        try:
+            answer = self._pool.submit(child.exchange, orders, abandoned, wait_ms)
+        except (RuntimeError, OSError) as error:  # BrokenProcessPool is a RuntimeError
+            self.broken = True
+            raise LaneLost(handed_over=False) from error
+        self._nudgeable = True
+        try:
+            return await self._answer(answer, wait_ms / 1000 + self.patience_s)
+        finally:
+            self._nudgeable = False
+
+    async def _answer(self, answer: Future[Results], timeout_s: float) -> Results:
+        waiter = asyncio.wrap_future(answer)
+        waiter.add_done_callback(_retrieve)
+        done, _ = await asyncio.wait({waiter}, timeout=timeout_s)
+        if not done:
+            self.broken = True
+            raise LaneLost
+        try:
+            return waiter.result()
+        except Exception as error:  # whatever the pool makes of a process that ended or a message that is none
+            self.broken = True
+            raise LaneLost from error
+
+    def nudge(self) -> None:
+        """Make the process return from the exchange under way; once for each is enough."""
+        if self._nudgeable and self._nudge is not None:
+            self._nudgeable = False
+            with contextlib.suppress(OSError):  # it died; the exchange will tell
+                self._nudge.send_bytes(b"!")
+
+    async def end(self) -> None:
+        """Kill the process and wait, within bounds, until it is gone."""
+        self.broken = True
+        if self._process is not None:
+            was_alive = self._process.is_alive()
+            self._process.kill()
+        if self._pool is not None:
+            gone = asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+            await asyncio.wait({gone}, timeout=_END_S)
+        if self._process is not None and not was_alive:
+            self.fell_with_forkserver = self._process.exitcode == _STATUS_UNKNOWN
+        if self._nudge is not None:
+            self._nudge.close()
+
+
+def _retrieve(waiter: asyncio.Future[Results]) -> None:
+    """Nobody may be left to look at the exception."""
+    if not waiter.cancelled():
+        waiter.exception()

@@ -1,0 +1,91 @@
+"""A collector without its process: `child`'s functions called here, so that a test sees what they do."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from metadata_inventory.addresses import DestinationPolicy
+from metadata_inventory.capture import Capture, CollectionOrder, Failure, Outcome
+from metadata_inventory.collect import child
+from metadata_inventory.collect.options import CollectorOptions
+from tests.origin import Origin
+
+LOOPBACK = DestinationPolicy.parse(["127.0.0.0/8", "::1"])
+DEADLINE_S = 20.0
+
+
+class Collecting:
+    """Starts the child's worker on the first use; options given before that are its own."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {"destinations": LOOPBACK}
+        self._tokens = (f"token-{number}" for number in itertools.count())
+        self._started = False
+        self._handed_over: set[str] = set()
+        self._got: dict[str, Outcome] = {}
+
+    def start(self, **options: Any) -> Collecting:
+        child.stop()
+        self.options |= options
+        child.start(CollectorOptions(**self.options))
+        self._started = True
+        return self
+
+    def order(self, url: str) -> CollectionOrder:
+        return CollectionOrder(token=next(self._tokens), url=url)
+
+    def exchange(
+        self, *orders: CollectionOrder, abandoned: tuple[str, ...] = (), wait_ms: int = 50
+    ) -> dict[str, Outcome]:
+        if not self._started:
+            self.start()
+        self._handed_over.update(order.token for order in orders)
+        return dict(child.exchange(orders, abandoned, wait_ms))
+
+    def finish(self, *orders: CollectionOrder) -> list[Outcome]:
+        """The outcomes of orders, in the order given; hands over those that were not yet."""
+        new = [order for order in orders if order.token not in self._handed_over]
+        self._got |= self.exchange(*new, wait_ms=0)
+        deadline = time.monotonic() + DEADLINE_S
+        while any(order.token not in self._got for order in orders):
+            assert time.monotonic() < deadline, "the collections do not end"
+            self._got |= self.exchange()
+        return [self._got.pop(order.token) for order in orders]
+
+    def collect(self, url: str) -> Outcome:
+        return self.finish(self.order(url))[0]
+
+    def capture(self, url: str) -> Capture:
+        outcome = self.collect(url)
+        assert isinstance(outcome, Capture), outcome
+        return outcome
+
+    def failure(self, url: str) -> Failure:
+        outcome = self.collect(url)
+        assert isinstance(outcome, Failure), outcome
+        return outcome
+
+
+@pytest.fixture
+def collecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collecting]:
+    monkeypatch.setenv("RES_OPTIONS", "timeout:1 attempts:1")  # `start` would else leave its own behind
+    monkeypatch.setattr("gc.freeze", lambda: None)  # for a process that is forked once, not for this one
+    yield Collecting()
+    child.stop()
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin() as origin:
+        yield origin
+
+
+@pytest.fixture
+def tls_origin() -> Iterator[Origin]:
+    with Origin(tls=True) as origin:
+        yield origin
