@@ -1,0 +1,24 @@
+"""Bodies too large for a document: GridFS files named by the sha256 of the decoded body.
+
+A file is complete before a record names it. Two collections of the same bytes may leave two files; either serves. An
+upload that was cut off leaves chunks that no file names.
+"""
+
+from __future__ import annotations
+
+from gridfs import AsyncGridFSBucket
+
+
+class BodyFiles:
+    def __init__(self, bucket: AsyncGridFSBucket) -> None:
+        self._bucket = bucket
+
+    async def put(self, sha256: str, content: bytes) -> None:
+        """Store the zstd frame, unless it is there."""
+        async for _ in self._bucket.find({"filename": sha256}).limit(1):
+            return
+        await self._bucket.upload_from_stream(sha256, content)
+
+    async def get(self, sha256: str) -> bytes:
+        """The zstd frame. Raises `gridfs.errors.NoFile`, a PyMongoError, when there is none."""
+        return await (await self._bucket.open_download_stream_by_name(sha256)).read()

@@ -1,0 +1,144 @@
+"""The filters and updates by which work is owed, taken and settled: each one atomic write on one document.
+
+A job is a sub-document with `due_ms`, the instant from which anybody may take it: with a lease that is when the lease
+runs out, without one when it is to be tried (next). So "is it free?" is a single comparison, one index serves it, and
+both sides of it are the server's clock (`$toLong` of `$$NOW`, since SecantusDB 0.7 calls `date <= $$NOW` always true).
+
+Repeating a write is harmless, so a timeout is answered by the same write again:
+  * a claim that landed has made the job its own, so that it is not due: repeated, it changes nothing;
+  * an outcome that landed has ended the job; repeated, it matches nothing, and `settled` is its token.
+
+What came from outside (URLs, an origin's text) stands in `$literal` in a pipeline: "$foo" is no field path. A whole
+sub-document is set through `$mergeObjects` or `$literal`: given bare, MongoDB would merge it with what is there.
+
+Filters carry `normalized_url` beside `_id`: it is the shard key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo import UpdateOne
+
+from metadata_inventory.capture import Capture
+from metadata_inventory.record import ANY, ClaimRequest, Lease, Status, StoredFailure
+from metadata_inventory.storage.documents import SCHEMA_VERSION, capture_fields, failure_fields
+from metadata_inventory.urls import NormalizedUrl
+
+Expression = Mapping[str, Any]
+
+NOW: Expression = {"$toLong": "$$NOW"}
+
+# Jobs that anybody may take. `$gt: 0` is what the partial index covers, and keeps documents without a job away:
+# a missing field is less than every number.
+DUE: Expression = {"job.due_ms": {"$gt": 0}, "$expr": {"$lte": ["$job.due_ms", NOW]}}
+
+_HAS_JOB: Expression = {"$gt": ["$job.due_ms", 0]}
+
+# Jobs that wait without a lease, due or not.
+UNLEASED: Expression = {"job.due_ms": {"$gt": 0}, "job.lease": None}
+
+
+def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
+    """Take the URL's job, or put one down, if what the caller saw still holds; else change nothing.
+
+    With a lease, a due job is taken; `hasten` takes one that waits for its time as well. A job is made when the URL is
+    unknown (the upsert), or when it has none and its last outcome is the one that the caller knows.
+
+    The condition stands in the update: MongoDB refuses `$expr` in the filter of an upsert.
+    """
+    free: list[Expression] = []
+    if request.lease is not None:
+        free.append({"$and": [_HAS_JOB, {"$lte": ["$job.due_ms", NOW]}]})
+    if request.hasten:
+        free.append({"$and": [_HAS_JOB, {"$eq": [{"$ifNull": ["$job.lease", None]}, None]}]})
+    free.append({"$and": [{"$not": [_HAS_JOB]}, _knows(request.known_settled)]})
+
+    lease = {"owner": request.lease.owner, "token": request.lease.token} if request.lease else None
+    job = {
+        "queued_ms": {"$ifNull": ["$job.queued_ms", NOW]},
+        "attempts": {"$ifNull": ["$job.attempts", 0]},
+        "due_ms": {"$add": [NOW, lease_ms]} if lease else NOW,
+        "lease": {"$literal": lease},
+    }
+    taken: Expression = {"$or": free}
+    fields = {
+        "url": {"$ifNull": ["$url", {"$literal": request.given_url}]},
+        "status": {"$cond": [taken, _complete_or(Status.PENDING), "$status"]},
+        "revision": {"$ifNull": ["$revision", 0]},
+        "requested_at": {"$ifNull": ["$requested_at", request.requested_at]},
+        "unchanged_count": {"$ifNull": ["$unchanged_count", 0]},
+        "settled": {"$ifNull": ["$settled", ""]},
+        "schema_version": {"$ifNull": ["$schema_version", SCHEMA_VERSION]},
+        "job": {"$cond": [taken, {"$mergeObjects": [job]}, {"$ifNull": ["$job", "$$REMOVE"]}]},
+    }
+    inserts = request.known_settled in (None, ANY)
+    return UpdateOne(_identity(request.url), [{"$set": fields}], upsert=inserts)
+
+
+def renew(lease: Lease, lease_ms: int) -> UpdateOne:
+    """Move the end of a lease that is still held."""
+    return UpdateOne(_held(lease), [{"$set": {"job.due_ms": {"$add": [NOW, lease_ms]}}}])
+
+
+def complete(lease: Lease, capture: Capture, *, content_inline: bool) -> UpdateOne:
+    """Store the capture and end the job. Operators, no pipeline: nothing here is evaluated."""
+    content = {"content": capture.content} if content_inline else {"content_file": True}
+    other = {"content_file": ""} if content_inline else {"content": ""}
+    fields = {
+        "status": Status.COMPLETE,
+        "capture": capture_fields(capture),
+        "checked_at": capture.fetched_at,
+        "settled": lease.token,
+        **content,
+    }
+    unset = {"job": "", "failure": "", **other}
+    return UpdateOne(_held(lease), {"$set": fields, "$inc": {"revision": 1}, "$unset": unset})
+
+
+def fail(lease: Lease, failure: StoredFailure) -> UpdateOne:
+    """Store the failure and end the job; a complete record goes on being served."""
+    fields = {
+        "status": _complete_or(Status.FAILED),
+        "failure": {"$literal": failure_fields(failure)},
+        "checked_at": failure.failure.at,
+        "settled": {"$literal": lease.token},
+        "job": "$$REMOVE",
+    }
+    return UpdateOne(_held(lease), [{"$set": fields}])
+
+
+def postpone(lease: Lease, failure: StoredFailure | None, delay_ms: int) -> UpdateOne:
+    """Give the job back, to be taken after a while; with a failure the attempt counts."""
+    job = {
+        "queued_ms": "$job.queued_ms",
+        "attempts": {"$add": ["$job.attempts", 1 if failure is not None else 0]},
+        "due_ms": {"$add": [NOW, delay_ms]},
+        "lease": None,
+    }
+    fields: dict[str, Any] = {"job": {"$mergeObjects": [job]}, "settled": {"$literal": lease.token}}
+    if failure is not None:
+        fields["failure"] = {"$literal": failure_fields(failure)}
+    return UpdateOne(_held(lease), [{"$set": fields}])
+
+
+def _knows(settled: str | None) -> Expression:
+    """Whether the entry's last outcome is the one that the caller knows; None stands for no entry at all."""
+    if settled == ANY:
+        return {"$literal": True}
+    if settled is None:
+        return {"$eq": [{"$type": "$settled"}, "missing"]}
+    return {"$eq": ["$settled", {"$literal": settled}]}
+
+
+def _complete_or(status: Status) -> Expression:
+    return {"$cond": [{"$eq": ["$status", Status.COMPLETE]}, Status.COMPLETE, status]}
+
+
+def _identity(url: NormalizedUrl) -> dict[str, Any]:
+    return {"_id": url.id, "normalized_url": url.href}
+
+
+def _held(lease: Lease) -> dict[str, Any]:
+    return {**_identity(lease.url), "job.lease.token": lease.token}

@@ -1,0 +1,248 @@
+"""The embedded database: SecantusDB as a child process on a loopback port, for trying out, development and tests.
+
+It is a separate program, reached over MongoDB's wire protocol and never imported. Invariants:
+
+* One program per data directory: it is locked before anything is started. The database child inherits the lock's
+  descriptor, so the lock is held for as long as either of the two lives.
+* It ends with its parent, also when that is killed (`tether`), so `start` and `spawn` belong to the main thread.
+* A database that is started again has the same port and directory: the URI that clients have stays right.
+
+Nobody but this host reaches it, but anybody on this host does: it has no password yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metadata_inventory import tether
+from metadata_inventory.errors import EmbeddedDatabaseFailed
+from metadata_inventory.storage.data_directory import Cancelled, DataDirectory, raise_if
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pymongo import MongoClient
+
+HOST = "127.0.0.1"
+# Below the range that Linux takes ports of outgoing connections from (32768–60999 by default). Within it, a collector's
+# connection could occupy the port while the database is being replaced, and so could a client that tries to reach it:
+# a connect to a free loopback port of that range now and then gets the port itself as its source (a self-connect).
+PORTS = range(20_000, 32_000)
+PORT_ATTEMPTS = 5
+POLL_S = 0.02
+# WiredTiger's cache; the program's own default of 1 GiB is much for something that is tried out on a laptop.
+CACHE_SIZE = "256M"
+LOG_LIMIT_BYTES = 10_485_760
+
+
+def _never() -> bool:
+    return False
+
+
+class EmbeddedDatabase:
+    """One data directory and the database process on it. Not thread-safe: used from the main thread."""
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str],
+        *,
+        environ: Mapping[str, str] | None = None,
+        enable_test_commands: bool = False,
+        start_timeout_s: float = 30.0,
+    ) -> None:
+        """`environ` is the child's whole environment (None: ours). `enable_test_commands` allows `failCommand`."""
+        self.data_dir = Path(data_dir).absolute()
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self._environ = environ
+        self._enable_test_commands = enable_test_commands
+        self._start_timeout_s = start_timeout_s
+        self._directory = DataDirectory(self.data_dir)
+        self._log_start = 0
+
+    @property
+    def uri(self) -> str:
+        """Where clients reach it; the same for this object's whole life once it was started."""
+        return f"mongodb://{HOST}:{self.port}/?directConnection=true"
+
+    @property
+    def log_file(self) -> Path:
+        return self.data_dir / "database.log"
+
+    def start(self, cancelled: Cancelled = _never) -> None:
+        """Lock the directory, start the database and wait until it answers.
+
+        Raises DataDirectoryInUse, EmbeddedDatabaseFailed; the latter also soon after `cancelled` turned true. After
+        an exception nothing is left running or locked.
+        """
+        try:
+            self.lock(cancelled)
+            self._start_on_a_free_port(cancelled)
+        except OSError as error:  # no room for the log, no process to be had
+            self.stop(grace_s=0)
+            raise EmbeddedDatabaseFailed(f"The embedded database cannot be started: {error}.") from error
+        except BaseException:
+            self.stop(grace_s=0)
+            raise
+
+    def lock(self, cancelled: Cancelled = _never) -> None:
+        """Take the data directory before the start, as `start` would. Raises as `DataDirectory.lock`.
+
+        Raises EmbeddedDatabaseFailed when the program is not installed; no directory is made then.
+        """
+        _find_program()
+        self._directory.lock(cancelled)
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start the process on the port that was chosen, without waiting for an answer. The directory is locked."""
+        if self._directory.fd is None or not self.port:
+            raise RuntimeError("spawn is for a database that was started before")
+        with self._open_log() as log_stream:
+            self.process = subprocess.Popen(
+                tether.command(self._command()),
+                stdin=subprocess.DEVNULL,
+                stdout=log_stream,
+                stderr=log_stream,
+                env=None if self._environ is None else dict(self._environ),
+                pass_fds=(self._directory.fd,),
+                process_group=0,  # Ctrl-C in a terminal is for the service, which ends the database last
+            )
+        return self.process
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """End the database: SIGTERM, after `grace_s` SIGKILL. Then let go of the directory. Harmless when repeated."""
+        if self.process is not None:
+            self._end_gently(self.process, grace_s)
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        self._directory.release()
+
+    def _end_gently(self, process: subprocess.Popen[bytes], grace_s: float) -> None:
+        """SIGTERM, and what SecantusDB 0.7.0b3 needs besides to take notice of it.
+
+        Its end waits 2 s for a thread that sleeps in accept(): a connection wakes that. And about one SIGTERM in
+        thirty reaches a thread of it that is not Python's main thread, which sleeps on: while it goes on accepting
+        connections it has not noticed, and is told again. (Not sooner: a second signal would break off its end.)
+        """
+        deadline = time.monotonic() + grace_s
+        process.terminate()
+        knocks = 0
+        while time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                return
+            if _listens(self.port):
+                knocks += 1
+                if knocks % 6 == 0:
+                    process.terminate()
+
+    def _start_on_a_free_port(self, cancelled: Cancelled) -> None:
+        self._clear_log()
+        for _ in range(PORT_ATTEMPTS):
+            self.port = _choose_port()
+            self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
+            process = self.spawn()
+            if self._await_answer(process, cancelled):
+                return
+            if not _listens(self.port):  # then it was not another program that was quicker to take the port
+                break
+        raise EmbeddedDatabaseFailed(f"The embedded database ends as soon as it is started: {self._last_words()}")
+
+    def _await_answer(self, process: subprocess.Popen[bytes], cancelled: Cancelled) -> bool:
+        """True when our process answers, False when it ended."""
+        deadline = time.monotonic() + self._start_timeout_s
+        while process.poll() is None:
+            raise_if(cancelled)
+            if _listens(self.port) and _answering_pid(self.port) == process.pid:
+                return True
+            if time.monotonic() > deadline:
+                raise EmbeddedDatabaseFailed(
+                    f"The embedded database does not answer within {self._start_timeout_s:g} s: {self._last_words()}"
+                )
+            time.sleep(POLL_S)
+        return False
+
+    def _command(self) -> list[str]:
+        # Always given: without it the program takes up a secantusd.toml that lies about here or in the home directory.
+        config = self.data_dir / "database.toml"
+        config.write_text("# Left empty on purpose: the embedded database is configured by its command line.\n")
+        command = [*_find_program(), "--config", str(config), "--host", HOST, "--port", str(self.port)]
+        command += ["--storage-path", str(self.data_dir / "database"), "--standalone", "--log-level", "WARNING"]
+        command += ["--cache-size", CACHE_SIZE]
+        if self._enable_test_commands:
+            command.append("--enable-test-commands")
+        return command
+
+    def _open_log(self) -> Any:
+        return open(os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+    def _clear_log(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self.log_file.stat().st_size > LOG_LIMIT_BYTES:
+                self.log_file.unlink()
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            said = self.log_file.read_bytes()[self._log_start :].decode(errors="replace").strip()
+            if said:
+                return f"{said.splitlines()[-1]} (more in {self.log_file})"
+        return f"it left no word in {self.log_file}."
+
+
+def _find_program() -> list[str]:
+    """The command that runs SecantusDB: as a module of our own interpreter, or a script installed elsewhere."""
+    if importlib.util.find_spec("secantus") is not None:
+        return [sys.executable, "-P", "-m", "secantus"]
+    script = shutil.which("secantusd-py")
+    if script is None:
+        raise EmbeddedDatabaseFailed(
+            "SecantusDB is not installed. Install it (pip install 'metadata-inventory[embedded]'), "
+            "or set MONGO_URI to a MongoDB."
+        )
+    return [script]
+
+
+def _choose_port() -> int:
+    """A port that nobody has. Somebody may be quicker to take it: the caller has to notice and try another."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise EmbeddedDatabaseFailed(f"There is no free port from {PORTS.start} to {PORTS.stop - 1} on {HOST}.")
+
+
+def _listens(port: int) -> bool:
+    # Asked first, as the driver tries only twice a second.
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _answering_pid(port: int) -> int | None:
+    """The process id that the server on the port gives as its own: another program may have taken the port."""
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+
+    client: MongoClient[dict[str, Any]]
+    client = MongoClient(HOST, port, directConnection=True, serverSelectionTimeoutMS=1000, timeoutMS=2000)
+    try:
+        pid = client.admin.command("serverStatus").get("pid")
+        return None if pid is None else int(pid)
+    except PyMongoError:
+        return None
+    finally:
+        client.close()

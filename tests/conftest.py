@@ -1,0 +1,54 @@
+"""What tests share: the database server, a real origin, and the program running as its users run it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from metadata_inventory.storage.embedded import EmbeddedDatabase
+from tests.origin import Origin
+from tests.running import Service
+
+
+@pytest.fixture(scope="session")
+def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A MongoDB: the one that TEST_MONGO_URI names, else the embedded one, started for this run."""
+    if uri := os.environ.get("TEST_MONGO_URI"):
+        yield uri
+        return
+    database = EmbeddedDatabase(tmp_path_factory.mktemp("database"), enable_test_commands=True)
+    database.start()
+    yield database.uri
+    database.stop()
+
+
+@pytest.fixture
+def database_name() -> str:
+    """A database of the test's own."""
+    return f"test_{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def shared_origin() -> Iterator[Origin]:
+    """An origin for tests that take a path of their own each."""
+    with Origin() as origin:
+        yield origin
+
+
+@pytest.fixture(scope="session")
+def service(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The program in processes of its own, allowed to dial loopback, quick to retry and long to remember failures."""
+    environ = {
+        "MONGO_URI": mongo_uri,
+        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
+        "INVENTORY_RETRY_BASE_S": "0.05",
+        "INVENTORY_FAILURE_TTL_S": "3600",
+        "INVENTORY_CONNECT_TIMEOUT_S": "5",
+    }
+    directory = tmp_path_factory.mktemp("service")
+    with Service(directory, "--allow-destination", "127.0.0.0/8", environ=environ) as running:
+        running.wait_for_answer()
+        yield running

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from metadata_inventory.storage.batching import Batcher
+
+
+class Recorder:
+    """Doubles numbers; each batch waits until it is let through."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Semaphore(0)
+        self.entered = asyncio.Semaphore(0)
+
+    async def __call__(self, items: list[int]) -> list[int]:
+        self.batches.append(items)
+        self.entered.release()
+        await self.gate.acquire()
+        if 13 in items:
+            raise ValueError("13")
+        return [2 * item for item in items]
+
+
+@pytest.mark.gen_test
+async def test_what_arrives_meanwhile_is_the_next_batch() -> None:
+    recorder = Recorder()
+    batcher = Batcher(recorder)
+    first = asyncio.ensure_future(batcher(1))
+    await recorder.entered.acquire()
+    assert recorder.batches == [[1]], "a lone operation does not wait"
+    others = [asyncio.ensure_future(batcher(n)) for n in (2, 3, 4)]
+    recorder.gate.release()
+    await recorder.entered.acquire()
+    recorder.gate.release()
+    assert await asyncio.gather(first, *others) == [2, 4, 6, 8]
+    assert recorder.batches == [[1], [2, 3, 4]]
+
+
+@pytest.mark.gen_test
+async def test_batches_are_bounded_in_items_and_bytes() -> None:
+    recorder = Recorder()
+    batcher = Batcher(recorder, max_items=3, max_bytes=10, size=lambda item: item)
+    calls = [asyncio.ensure_future(batcher(n)) for n in (1, 1, 1, 1, 6, 6, 99, 1)]
+    for _ in range(5):
+        recorder.gate.release()
+    assert await asyncio.gather(*calls) == [2, 2, 2, 2, 12, 12, 198, 2]
+    assert recorder.batches == [[1, 1, 1], [1, 6], [6], [99], [1]]
+
+
+@pytest.mark.gen_test
+async def test_failure_of_a_batch_reaches_all_of_it_and_no_other() -> None:
+    recorder = Recorder()
+    batcher = Batcher(recorder, max_items=2)
+    calls = [asyncio.ensure_future(batcher(n)) for n in (1, 13, 2)]
+    for _ in range(2):
+        recorder.gate.release()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ValueError, ValueError, int]
+
+
+@pytest.mark.gen_test
+async def test_caller_that_gave_up_is_left_out() -> None:
+    recorder = Recorder()
+    batcher = Batcher(recorder)
+    first = asyncio.ensure_future(batcher(1))
+    await recorder.entered.acquire()
+    gone, stays = asyncio.ensure_future(batcher(2)), asyncio.ensure_future(batcher(3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    for _ in range(2):
+        recorder.gate.release()
+    assert await asyncio.gather(first, stays) == [2, 6]
+    assert recorder.batches == [[1], [3]]

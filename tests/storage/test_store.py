@@ -1,0 +1,419 @@
+"""The contract of RecordStore and ClaimStore, held by MongoStore on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.errors import DuplicateKeyError
+from tornado.ioloop import IOLoop
+
+from metadata_inventory.capture import Header
+from metadata_inventory.errors import StorageUnavailable
+from metadata_inventory.policy import CollectPolicy
+from metadata_inventory.record import ANY, Entry, Status
+from metadata_inventory.storage.embedded import EmbeddedDatabase
+from metadata_inventory.storage.mongo import MAX_GROUPED_BYTES, MAX_INLINE_BYTES, MongoStore
+from tests.builders import FETCHED_AT, a_capture, a_claim, a_failure, a_lease, a_url
+from tests.waiting import wait_until_async
+
+POLICY = CollectPolicy(max_attempts=3, retry_base_s=1, retry_max_s=60, failure_ttl_s=300, freshness_s=0, rules="rules")
+STORED_FAILURE = POLICY.stored_failure(a_failure(), attempts=1, delay_s=None)
+
+OpenStore = Callable[..., MongoStore]
+
+
+@pytest.fixture
+def open_store(io_loop: IOLoop, mongo_uri: str, database_name: str) -> Iterator[OpenStore]:
+    """Opens stores on one database, each with a client of its own, as processes have."""
+    opened: list[MongoStore] = []
+
+    def open_one(*, lease_ms: int = 15_000, timeout_s: float = 5.0, uri: str = mongo_uri) -> MongoStore:
+        async def start() -> MongoStore:
+            store = MongoStore(uri, database_name, timeout_s=timeout_s, lease_ms=lease_ms)
+            store.start()
+            opened.append(store)
+            return store
+
+        return io_loop.run_sync(start)
+
+    yield open_one
+
+    async def close() -> None:
+        await asyncio.gather(*(store.close() for store in opened))
+
+    io_loop.run_sync(close)
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        client.drop_database(database_name)
+
+
+@pytest.fixture
+def store(open_store: OpenStore) -> MongoStore:
+    return open_store()
+
+
+@pytest.fixture
+def another_store(open_store: OpenStore) -> MongoStore:
+    return open_store()
+
+
+async def found(entry: Awaitable[Entry | None]) -> Entry:
+    value = await entry
+    assert value is not None
+    return value
+
+
+@pytest.mark.gen_test
+async def test_unknown_url_is_not_found(store: MongoStore) -> None:
+    assert await store.find(a_url()) is None
+    assert await store.find_by_id(a_url().id) is None
+
+
+@pytest.mark.gen_test
+async def test_claim_of_an_unknown_url_leaves_a_pending_entry_that_others_see(
+    store: MongoStore, another_store: MongoStore
+) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    claimed = await store.claim(a_claim(url, lease))
+    seen = await found(another_store.find(url))
+    assert seen == claimed
+    assert seen.status is Status.PENDING
+    assert seen.id == url.id
+    assert seen.revision == 0
+    assert seen.requested_at == FETCHED_AT
+    assert seen.job is not None
+    assert (seen.job.owner, seen.job.token, seen.job.attempts) == (lease.owner, lease.token, 0)
+
+
+@pytest.mark.gen_test
+async def test_second_claim_finds_the_first_ones_lease(store: MongoStore) -> None:
+    url = a_url()
+    first, second = a_lease(url), a_lease(url, "node-2")
+    await store.claim(a_claim(url, first))
+    entry = await store.claim(a_claim(url, second))
+    assert entry.job is not None
+    assert entry.job.token == first.token
+
+
+@pytest.mark.gen_test
+async def test_claim_may_be_repeated(store: MongoStore) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    first = await store.claim(a_claim(url, lease))
+    assert await store.claim(a_claim(url, lease)) == first
+
+
+@pytest.mark.gen_test
+async def test_one_of_many_concurrent_claims_wins(mongo_uri: str, database_name: str) -> None:
+    stores = [MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000) for _ in range(4)]
+    for store in stores:
+        store.start()
+    url = a_url()
+    leases = [a_lease(url, f"node-{n}") for n in range(40)]
+    known = [None, ANY]
+    entries = await asyncio.gather(
+        *(stores[n % 4].claim(a_claim(url, lease, known_settled=known[n % 2])) for n, lease in enumerate(leases))
+    )
+    winners = {entry.job.token for entry in entries if entry.job}
+    assert len(winners) == 1
+    assert winners < {lease.token for lease in leases}
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+@pytest.mark.gen_test
+async def test_unique_index_refuses_a_second_document_of_a_url(store: MongoStore) -> None:
+    url = a_url()
+    await store.claim(a_claim(url))
+    with pytest.raises(DuplicateKeyError):
+        await store._records.insert_one({"_id": "another", "normalized_url": url.href})
+
+
+@pytest.mark.gen_test
+async def test_job_without_lease_waits_for_any_node(store: MongoStore) -> None:
+    url = a_url()
+    waiting = await store.claim(a_claim(url))
+    assert waiting.job is not None
+    assert waiting.job.token is None
+    assert await store.backlog(limit=10) == 1
+    assert [entry.id for entry in await store.due(limit=10)] == [url.id]
+
+    lease = a_lease(url, "node-2")
+    taken = await store.claim(a_claim(url, lease, known_settled=waiting.settled))
+    assert taken.job is not None
+    assert taken.job.token == lease.token
+    assert await store.backlog(limit=10) == 0
+    assert await store.due(limit=10) == []
+
+
+@pytest.fixture
+def hasty_store(open_store: OpenStore) -> MongoStore:
+    """Its leases run out at once."""
+    return open_store(lease_ms=1)
+
+
+@pytest.mark.gen_test
+async def test_expired_lease_is_taken_over_and_the_late_holder_changes_nothing(
+    hasty_store: MongoStore, store: MongoStore
+) -> None:
+    url = a_url()
+    late, next_one = a_lease(url), a_lease(url, "node-2")
+    await hasty_store.claim(a_claim(url, late))
+    await wait_until_async(lambda: store.due(limit=10), timeout_s=5)
+    taken = await store.claim(a_claim(url, next_one, known_settled=""))
+    assert taken.job is not None
+    assert taken.job.token == next_one.token
+
+    assert await store.complete(late, a_capture(url)) is None
+    assert await store.fail(late, STORED_FAILURE) is None
+    assert await store.postpone(late, None, delay_ms=0) is None
+    assert await store.renew([late, next_one]) == {next_one.token}
+    assert await store.find(url) == replace(taken, job=(await found(store.find(url))).job)
+
+
+@pytest.mark.gen_test
+async def test_renewed_lease_does_not_run_out(hasty_store: MongoStore, store: MongoStore) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    before = await hasty_store.claim(a_claim(url, lease))
+    assert await store.renew([lease]) == {lease.token}
+    after = await found(store.find(url))
+    assert before.job is not None
+    assert after.job is not None
+    assert after.job.due_at > before.job.due_at
+    assert await store.due(limit=10) == []
+
+
+@pytest.mark.gen_test
+async def test_complete_stores_the_capture_and_ends_the_job(store: MongoStore) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    capture = a_capture(url, "<p>h\u00e9llo \U0001f30d</p>\0".encode())
+    await store.claim(a_claim(url, lease))
+    completed = await store.complete(lease, capture)
+    read = await found(store.find(url))
+    assert completed == read
+    assert (read.status, read.revision, read.job, read.failure) == (Status.COMPLETE, 1, None, None)
+    assert read.capture == capture
+    assert read.settled == lease.token
+    assert await store.find_by_id(url.id) == read
+    assert await store.content(read) == capture.content
+
+
+@pytest.mark.gen_test
+async def test_outcome_may_be_offered_again(store: MongoStore) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    await store.claim(a_claim(url, lease))
+    first = await store.complete(lease, a_capture(url))
+    assert await store.complete(lease, a_capture(url)) == first
+    assert first is not None
+    assert first.revision == 1
+
+
+@pytest.mark.gen_test
+async def test_text_that_looks_like_an_expression_is_stored_as_it_is(store: MongoStore) -> None:
+    url = a_url("?a=$foo&b=$$ROOT")
+    lease = a_lease(url)
+    headers = (Header("$foo", "$$ROOT"), Header("x.y", "$url"), Header("", "{$set: 1}"))
+    claim = replace(a_claim(url, lease), given_url="$url")
+    assert (await store.claim(claim)).url == "$url"
+    await store.complete(lease, a_capture(url, b"$$NOW", headers))
+    read = await found(store.find(url))
+    assert read.capture is not None
+    assert read.capture.exchanges[0].response is not None
+    assert read.capture.exchanges[0].response.headers == headers
+
+    again = a_lease(url)
+    await store.claim(a_claim(url, again, known_settled=read.settled))
+    odd = replace(STORED_FAILURE, failure=replace(a_failure(), detail="$url $$ROOT"))
+    failed = await store.fail(again, odd)
+    assert failed is not None
+    assert failed.failure == odd
+
+
+@pytest.mark.gen_test
+async def test_smaller_capture_leaves_nothing_of_the_larger(store: MongoStore) -> None:
+    url = a_url()
+    first, second = a_lease(url), a_lease(url)
+    await store.claim(a_claim(url, first))
+    await store.complete(first, a_capture(url, b"x" * 5000, tuple(Header(f"n{n}", "v") for n in range(50))))
+    await store.claim(a_claim(url, second, known_settled=ANY))
+    small = a_capture(url, b"y")
+    await store.complete(second, small)
+    read = await found(store.find(url))
+    assert read.capture == small
+    assert read.revision == 2
+
+
+@pytest.mark.gen_test
+async def test_failure_of_an_unknown_url_is_stored(store: MongoStore) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    await store.claim(a_claim(url, lease))
+    failed = await store.fail(lease, STORED_FAILURE)
+    assert failed == await store.find(url)
+    assert failed is not None
+    assert (failed.status, failed.failure, failed.job) == (Status.FAILED, STORED_FAILURE, None)
+
+
+@pytest.mark.gen_test
+async def test_failed_refresh_keeps_the_record(store: MongoStore) -> None:
+    url = a_url()
+    first, second = a_lease(url), a_lease(url)
+    await store.claim(a_claim(url, first))
+    capture = a_capture(url)
+    await store.complete(first, capture)
+    refreshing = await store.claim(a_claim(url, second, known_settled=first.token))
+    assert refreshing.status is Status.COMPLETE
+    await store.fail(second, STORED_FAILURE)
+    read = await found(store.find(url))
+    assert (read.status, read.capture, read.failure, read.revision) == (Status.COMPLETE, capture, STORED_FAILURE, 1)
+
+
+@pytest.mark.gen_test
+async def test_claim_decided_on_an_older_state_starts_nothing(store: MongoStore) -> None:
+    url = a_url()
+    first, late = a_lease(url), a_lease(url)
+    await store.claim(a_claim(url, first))
+    await store.complete(first, a_capture(url))
+    for known in (None, "", "another"):
+        entry = await store.claim(a_claim(url, late, known_settled=known))
+        assert entry.job is None
+    entry = await store.claim(a_claim(url, late, known_settled=first.token))
+    assert entry.job is not None
+
+
+@pytest.mark.gen_test
+async def test_postponed_job_counts_the_attempt_only_with_a_failure(store: MongoStore) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    await store.claim(a_claim(url, lease))
+    waiting = await store.postpone(lease, STORED_FAILURE, delay_ms=3_600_000)
+    assert waiting is not None
+    assert waiting.job is not None
+    assert (waiting.job.attempts, waiting.job.token, waiting.failure) == (1, None, STORED_FAILURE)
+    assert waiting.status is Status.PENDING
+    assert await store.due(limit=10) == []
+
+    impatient = a_lease(url)
+    entry = await store.claim(a_claim(url, impatient, known_settled=waiting.settled))
+    assert entry.job is not None
+    assert entry.job.token is None, "not due yet"
+    entry = await store.claim(a_claim(url, impatient, known_settled=ANY, hasten=True))
+    assert entry.job is not None
+    assert (entry.job.token, entry.job.attempts) == (impatient.token, 1)
+
+    given_back = await store.postpone(impatient, None, delay_ms=0)
+    assert given_back is not None
+    assert given_back.job is not None
+    assert given_back.job.attempts == 1
+    assert [entry.id for entry in await store.due(limit=10)] == [url.id]
+
+
+@pytest.mark.gen_test
+async def test_large_body_is_read_apart(store: MongoStore) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    capture = a_capture(url, os.urandom(MAX_GROUPED_BYTES + 1))
+    await store.claim(a_claim(url, lease))
+    await store.complete(lease, capture)
+    read = await found(store.find(url))
+    assert read.capture == replace(capture, content=b"")
+    assert await store.content(read) == capture.content
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_body_too_large_for_a_document_is_whole(store: MongoStore) -> None:
+    url = a_url()
+    page = os.urandom(MAX_INLINE_BYTES + 1)
+    for revision in (1, 2):
+        lease = a_lease(url)
+        await store.claim(a_claim(url, lease, known_settled=ANY))
+        capture = a_capture(url, page)
+        await store.complete(lease, capture)
+        read = await found(store.find(url))
+        assert read.revision == revision
+        assert await store.content(read) == capture.content
+
+
+@pytest.mark.gen_test
+async def test_many_operations_at_once_each_get_their_own_answer(store: MongoStore) -> None:
+    urls = [a_url() for _ in range(300)]
+    leases = [a_lease(url) for url in urls]
+    entries = await asyncio.gather(*(store.claim(a_claim(lease.url, lease)) for lease in leases))
+    assert [entry.id for entry in entries] == [url.id for url in urls]
+    pages = [f"<p>{url.id}</p>".encode() for url in urls]
+    await asyncio.gather(
+        *(store.complete(lease, a_capture(lease.url, page)) for lease, page in zip(leases, pages, strict=True))
+    )
+    read = await asyncio.gather(*(store.find(url) for url in urls))
+    assert [entry.capture for entry in read if entry] == [
+        a_capture(url, page) for url, page in zip(urls, pages, strict=True)
+    ]
+
+
+@pytest.mark.gen_test
+async def test_check_reads_and_writes(store: MongoStore) -> None:
+    await store.check()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("fault", [{"closeConnection": True}, {"errorCode": 91}], ids=["cut off", "shutting down"])
+async def test_write_that_was_not_answered_is_repeated(
+    store: MongoStore, mongo_uri: str, fault: dict[str, Any]
+) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    await store.claim(a_claim(url, lease))
+    async with AsyncMongoClient[dict[str, Any]](mongo_uri) as admin:
+        data = {"failCommands": ["update"], **fault}
+        await admin.admin.command("configureFailPoint", "failCommand", mode={"times": 2}, data=data)
+    completed = await store.complete(lease, a_capture(url))
+    assert completed is not None
+    assert completed.revision == 1
+
+
+@pytest.mark.timeout(60)
+def test_database_that_is_away_is_an_error_within_the_bound_and_comes_back(
+    io_loop: IOLoop, tmp_path_factory: pytest.TempPathFactory, open_store: OpenStore
+) -> None:
+    database = EmbeddedDatabase(tmp_path_factory.mktemp("away"))
+    database.start()
+    url = a_url()
+    lease = a_lease(url)
+    try:
+        store = open_store(uri=database.uri, timeout_s=1.0)
+        io_loop.run_sync(lambda: store.claim(a_claim(url, lease)))
+        assert database.process is not None
+        database.process.kill()
+        database.process.wait()
+        for operation in (
+            lambda: store.find(url),
+            lambda: store.claim(a_claim(url, lease)),
+            lambda: store.due(limit=1),
+            store.check,
+        ):
+            with pytest.raises(StorageUnavailable):
+                io_loop.run_sync(operation, timeout=5)
+        database.spawn()
+
+        async def is_back() -> bool:
+            try:
+                await store.check()
+            except StorageUnavailable:
+                return False
+            return True
+
+        io_loop.run_sync(lambda: wait_until_async(is_back, timeout_s=20))
+        entry = io_loop.run_sync(lambda: store.find(url))
+        assert entry is not None
+        assert entry.job is not None
+        assert entry.job.token == lease.token, "what was acknowledged survives a kill of the database"
+    finally:
+        database.stop()
