@@ -1,0 +1,44 @@
+"""The whole route table."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tornado.web import Application, RequestHandler
+
+from metadata_inventory.web.base import BaseHandler, Services, UnknownPathHandler
+from metadata_inventory.web.metadata import MetadataHandler, RecordHandler
+from metadata_inventory.web.openapi import OpenApiHandler, Route
+from metadata_inventory.web.ops import LiveHandler, ReadyHandler
+
+access_logger = logging.getLogger("metadata_inventory.access")
+
+ROUTES = (
+    Route("/api/metadata/", MetadataHandler),
+    Route("/api/metadata/{record_id}/", RecordHandler),
+    Route("/openapi.json", OpenApiHandler),
+    Route("/livez", LiveHandler),
+    Route("/readyz", ReadyHandler),
+)
+
+
+def make_app(services: Services) -> Application:
+    arguments: dict[str, Any] = {"services": services}
+    extra: dict[type[BaseHandler], dict[str, Any]] = {OpenApiHandler: {"routes": ROUTES}}
+    return Application(
+        [(route.pattern, route.handler, arguments | extra.get(route.handler, {})) for route in ROUTES],
+        default_handler_class=UnknownPathHandler,
+        default_handler_args=arguments,
+        log_function=log_request,
+    )
+
+
+def log_request(handler: RequestHandler) -> None:
+    """One line a request: never its query, which may hold what a URL's owner keeps secret."""
+    request = handler.request
+    level = logging.INFO if handler.get_status() < 500 else logging.WARNING
+    fields: dict[str, Any] = {"method": request.method, "path": request.path, "status": handler.get_status()}
+    duration_ms = 1000 * request.request_time()
+    text = "%s %s %d %.1f ms"
+    access_logger.log(level, text, request.method, request.path, handler.get_status(), duration_ms, extra=fields)

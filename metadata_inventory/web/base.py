@@ -1,0 +1,124 @@
+"""What every handler shares: bounded bodies, answers in JSON, errors as problem details, nothing else ever shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from metadata_inventory.errors import InventoryError, RequestTooLarge, Unavailable
+from metadata_inventory.inventory import Inventory
+from metadata_inventory.web import problem
+
+logger = logging.getLogger(__name__)
+
+
+class Services(Struct, frozen=True, kw_only=True):
+    """What handlers are given: the use cases, and the settings that bound a request."""
+
+    inventory: Inventory
+    check: Any
+    collect_timeout_s: float
+    max_request_bytes: int
+
+
+@stream_request_body
+class BaseHandler(RequestHandler):
+    """Reads at most `max_request_bytes` of a body; a longer one is refused before it is read."""
+
+    services: Services
+    body: bytes
+
+    def initialize(self, services: Services) -> None:
+        self.services = services
+        self.body = b""
+
+    def prepare(self) -> Awaitable[None] | None:
+        if int(self.request.headers.get("Content-Length", "0")) > self.services.max_request_bytes:
+            raise RequestTooLarge
+        return None
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """What is raised here Tornado answers by cutting the connection: so it is answered, which ends the reading."""
+        if len(self.body) + len(chunk) <= self.services.max_request_bytes:
+            self.body += chunk
+        elif not self._finished:
+            self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, exc_info=(RequestTooLarge, RequestTooLarge(), None))
+        return None
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def compute_etag(self) -> str | None:
+        """Handlers that have one set it; hashing every answer would be work for nothing."""
+        return None
+
+    def reply(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
+        """Answer with a value of the API in JSON."""
+        self.reply_json(status, msgspec.json.encode(value), headers)
+
+    def reply_json(self, status: int, encoded: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        for name, text in (headers or {}).items():
+            self.set_header(name, text)
+        self.finish(encoded)
+
+    def reply_problem(self, value: problem.Problem, headers: Mapping[str, str] | None = None) -> None:
+        self.set_status(value.status)
+        self.set_header("Content-Type", problem.MEDIA_TYPE)
+        self.set_header("Cache-Control", "no-store")
+        for name, text in (headers or {}).items():
+            self.set_header(name, text)
+        self.finish(msgspec.json.encode(value))
+
+    async def head(self, **path: str) -> None:
+        """As GET; Tornado leaves the body out."""
+        if not hasattr(self.get, "operation"):
+            raise HTTPError(HTTPStatus.METHOD_NOT_ALLOWED)
+        answered = self.get(**path)
+        if answered is not None:
+            await answered
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        headers = {}
+        if isinstance(error, InventoryError):
+            status = problem.status_of(type(error))
+            answer = problem.build_problem(status, error.code, error.detail)
+            if isinstance(error, Unavailable):
+                headers["Retry-After"] = str(error.retry_after_s)
+        elif isinstance(error, HTTPError) and status_code < 500:
+            phrase = HTTPStatus(status_code).phrase
+            answer = problem.build_problem(status_code, problem.HTTP_CODES.get(status_code, "invalid_request"), phrase)
+        else:
+            answer = problem.build_problem(500, InventoryError.code, InventoryError.summary)
+        if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(self.allowed_methods())
+        self.reply_problem(answer, headers)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Callers' mistakes are theirs; what we did not foresee is logged, once, without query or body."""
+        if isinstance(value, InventoryError | HTTPError):
+            return
+        logger.error("%s %s failed", self.request.method, self.request.path, exc_info=(typ, value, tb))
+
+    @classmethod
+    def allowed_methods(cls) -> list[str]:
+        """The methods that this handler declares an operation for; HEAD comes with GET."""
+        declared = ("get", "post", "put", "patch", "delete")
+        methods = [name for name in declared if hasattr(getattr(cls, name), "operation")]
+        return ["HEAD"] * ("get" in methods) + [name.upper() for name in methods]
+
+
+class UnknownPathHandler(BaseHandler):
+    """Answers every path that no route has."""
+
+    def prepare(self) -> Awaitable[None] | None:
+        raise HTTPError(HTTPStatus.NOT_FOUND)
