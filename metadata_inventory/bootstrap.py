@@ -1,0 +1,93 @@
+"""The object graph: alone sees ports and adapters, settings and what they set."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from datetime import UTC, datetime
+
+from metadata_inventory.addresses import DestinationPolicy
+from metadata_inventory.collect.lanes import Lanes, LaneSettings
+from metadata_inventory.collect.options import CollectorOptions
+from metadata_inventory.config import Settings
+from metadata_inventory.dispatcher import Dispatcher
+from metadata_inventory.inventory import Inventory
+from metadata_inventory.policy import CollectPolicy
+from metadata_inventory.storage.mongo import MongoStore
+from metadata_inventory.web.base import Services
+
+
+class Service:
+    """Everything that one API process has. Made, started and closed on the loop that it runs on."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.mongo_uri is None:
+            raise ValueError("a service is given the URI of its database, the embedded one's too")
+        destinations = DestinationPolicy.parse(settings.allow_destinations)
+        policy = CollectPolicy(
+            max_attempts=settings.max_attempts,
+            retry_base_s=settings.retry_base_s,
+            retry_max_s=settings.retry_max_s,
+            failure_ttl_s=settings.failure_ttl_s,
+            freshness_s=settings.freshness_s,
+            rules=destinations.fingerprint,
+        )
+        self._grace_s = settings.shutdown_grace_s
+        self._store = MongoStore(
+            settings.mongo_uri,
+            settings.database,
+            timeout_s=settings.storage_timeout_s,
+            lease_ms=round(settings.lease_s * 1000),
+        )
+        self._lanes = Lanes(
+            _collector_options(settings, destinations),
+            LaneSettings(lanes=settings.lanes, capacity=settings.lane_capacity),
+        )
+        self._dispatcher = Dispatcher(
+            self._store,
+            self._store,
+            self._lanes,
+            policy,
+            now=now,
+            owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+            renew_s=settings.renew_s,
+            queue_limit=settings.queue_limit,
+        )
+        self.services = Services(
+            inventory=Inventory(self._store, self._dispatcher, policy, destinations, now=now),
+            check=self._store.check,
+            collect_timeout_s=settings.collect_timeout_s,
+            max_request_bytes=settings.max_request_bytes,
+        )
+
+    async def start(self) -> None:
+        """Start the lanes, then take up work. The database may come later. Raises StartError."""
+        self._store.start()
+        await self._lanes.start()
+        self._dispatcher.start()
+
+    async def close(self) -> None:
+        """Let running collections end within the grace, give the rest back, then end every child."""
+        await self._dispatcher.close(self._grace_s)
+        await self._lanes.close()
+        await self._store.close()
+
+
+def now() -> datetime:
+    """This moment in UTC, in whole milliseconds as the database keeps it."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _collector_options(settings: Settings, destinations: DestinationPolicy) -> CollectorOptions:
+    return CollectorOptions(
+        destinations=destinations,
+        user_agent=settings.user_agent,
+        deadline_ms=round(settings.collect_timeout_s * 1000),
+        connect_timeout_ms=round(settings.connect_timeout_s * 1000),
+        max_redirects=settings.max_redirects,
+        max_body_bytes=settings.max_body_bytes,
+        max_wire_bytes=settings.max_wire_bytes,
+        ca_file=settings.ca_file,
+    )

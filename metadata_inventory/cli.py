@@ -1,0 +1,86 @@
+"""The command line: `metadata-inventory serve`.
+
+Imports stand inside functions: multiprocessing's forkserver imports `__main__`, and with it this module, into every
+collector process, which needs nothing of the service.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+# The settings that have a flag, and what stands for their value in the help.
+FLAGS = {
+    "host": "HOST",
+    "port": "PORT",
+    "processes": "N",
+    "lanes": "N",
+    "data_dir": "DIR",
+    "allow_destinations": "CIDR[:PORT]",
+    "log_level": "LEVEL",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; its exit status: 0 after a wanted end, 2 when it could not start (or was called wrongly)."""
+    import os
+
+    from metadata_inventory import config, logs
+    from metadata_inventory.errors import StartError
+
+    given = vars(_build_parser().parse_args(arguments))
+    flags: dict[str, object] = {name: given[name] for name in FLAGS}
+    if given["allow_destinations"] is not None:
+        flags["allow_destinations"] = ",".join(given["allow_destinations"])
+    try:
+        settings = config.load(given["config"], os.environ, flags)
+        logs.set_up(settings.log_level)
+
+        from metadata_inventory.supervisor import Supervisor
+
+        return Supervisor(settings).run()
+    except StartError as error:
+        print(f"error: {' '.join(error.detail.split())} [{error.code}]", file=sys.stderr)
+        return 2
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    import argparse
+
+    from metadata_inventory import __version__, config
+
+    parser = argparse.ArgumentParser(
+        prog="metadata-inventory",
+        description="Give it a URL: it keeps what the URL's server answered.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    serve = commands.add_parser(
+        "serve",
+        help="run the service",
+        description="Run the service: the HTTP API, its collectors and, without MONGO_URI, an embedded database.",
+        epilog=f"Every setting can stand in the configuration file or the environment; {config.MONGO_URI_VARIABLE} "
+        "names the MongoDB to use. Flags are stronger than the environment, and that than the file.",
+        allow_abbrev=False,
+    )
+    serve.add_argument(
+        "--config", metavar="FILE", help=f"TOML file with settings ({config.CONFIG_FILE_VARIABLE}; default: none)"
+    )
+    defaults = config.Settings()
+    for name, metavar in FLAGS.items():
+        default = getattr(defaults, name) or "none"
+        serve.add_argument(
+            config.flag(name),
+            dest=name,
+            metavar=metavar,
+            action="append" if name == "allow_destinations" else "store",
+            help=f"{config.describe(name)} ({config.environment_variable(name)}; default: {default})".replace(
+                "%", "%%"
+            ),
+        )
+    return parser

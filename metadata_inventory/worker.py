@@ -1,0 +1,76 @@
+"""`python -m metadata_inventory.worker`: one API worker, started by the supervisor and by nobody else.
+
+It reads its order (`processes.WorkerOrder`) from standard input, which the supervisor keeps open: when that ends, so
+has the supervisor, and the worker ends at once. SIGTERM: finish the requests under way, then end.
+
+Imports stand inside functions: the forkserver imports this module, as it is `__main__` here, for every collector
+process, and those need nothing of the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from metadata_inventory.processes import WorkerOrder
+
+
+def main() -> None:
+    import msgspec
+
+    from metadata_inventory import logs
+    from metadata_inventory.processes import WorkerOrder
+
+    # Descriptor 0 is kept to ourselves and replaced: collectors below must not hold or read the supervisor's pipe.
+    pipe = os.fdopen(os.dup(0), "rb")
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    line = pipe.readline()
+    if not line:
+        sys.exit("error: a worker is started by the supervisor: metadata-inventory serve")
+    threading.Thread(target=_end_with, args=(pipe.fileno(),), name="supervisor-watch", daemon=True).start()
+    order = msgspec.json.decode(line, type=WorkerOrder)
+    logs.set_up(order.settings.log_level)
+    asyncio.run(serve(order, [socket.socket(fileno=_make_private(fd)) for fd in order.socket_fds]))
+
+
+async def serve(order: WorkerOrder, sockets: list[socket.socket]) -> None:
+    """Serve until SIGTERM; then accept no more, let what runs end within the grace, and end the children."""
+    from tornado.httpserver import HTTPServer
+
+    from metadata_inventory.bootstrap import Service
+    from metadata_inventory.web.app import make_app
+
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    service = Service(order.settings)
+    await service.start()
+    # Bodies are bounded by the handlers, which can say so.
+    server = HTTPServer(make_app(service.services), max_body_size=sys.maxsize)
+    server.add_sockets(sockets)
+    await ended.wait()
+    server.stop()
+    await service.close()
+    await server.close_all_connections()
+
+
+def _end_with(pipe_fd: int) -> None:
+    while os.read(pipe_fd, 4096):
+        pass
+    os._exit(1)
+
+
+def _make_private(fd: int) -> int:
+    os.set_inheritable(fd, False)
+    return fd
+
+
+if __name__ == "__main__":
+    main()

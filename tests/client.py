@@ -1,0 +1,31 @@
+"""A plain client of the running service, for tests that care about processes and not about the API's shape."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote
+
+from tests.running import Service
+
+
+def get(service: Service, url: str, *, wait_s: int = 0, collect: bool = True) -> tuple[int, Any]:
+    query = f"url={quote(url, safe='')}&wait={wait_s}&collect={str(collect).lower()}"
+    return send(urllib.request.Request(f"{service.url}/api/metadata/?{query}"))
+
+
+def post(service: Service, url: str) -> tuple[int, Any]:
+    body = json.dumps({"url": url}).encode()
+    headers = {"Content-Type": "application/json"}
+    return send(urllib.request.Request(f"{service.url}/api/metadata/", body, headers))
+
+
+def send(request: urllib.request.Request) -> tuple[int, Any]:
+    """Status and JSON of the answer."""
+    try:
+        with urllib.request.urlopen(request, timeout=45) as response:
+            return response.status, json.load(response)
+    except HTTPError as error:
+        return error.code, json.load(error)

@@ -1,0 +1,128 @@
+"""Room, backlog and hand-over, on the program itself, with one lane that has room for one collection."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.collection import Collection
+
+from metadata_inventory.urls import normalize
+from tests.client import get, post
+from tests.origin import Origin
+from tests.running import Service
+from tests.waiting import wait_until
+
+NARROW = {"INVENTORY_LANES": "1", "INVENTORY_LANE_CAPACITY": "1", "INVENTORY_QUEUE_LIMIT": "2"}
+
+
+@pytest.fixture
+def database() -> str:
+    return f"test_{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def records(mongo_uri: str, database: str) -> Iterator[Collection[dict[str, Any]]]:
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        yield client[database]["records"]
+        client.drop_database(database)
+
+
+@pytest.fixture
+def narrow(mongo_uri: str, database: str, tmp_path: Path) -> Iterator[Service]:
+    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database, **NARROW}
+    with Service(tmp_path, "--allow-destination", "127.0.0.0/8", environ=environ) as service:
+        service.wait_for_answer()
+        yield service
+
+
+def test_without_room_a_job_waits_and_a_full_queue_refuses(
+    narrow: Service, shared_origin: Origin, records: Collection[dict[str, Any]]
+) -> None:
+    paths = [f"/{uuid.uuid4().hex}" for _ in range(4)]
+    running, *waiting, refused = [shared_origin.url(path) for path in paths]
+    for path in paths:
+        shared_origin.page(path, path)
+    shared_origin.hold(paths[0])
+    assert get(narrow, running)[0] == 202
+    shared_origin.wait_for(paths[0], 1)
+    for url in waiting:
+        assert get(narrow, url)[0] == 202
+    status, problem = get(narrow, refused)
+    assert (status, problem["code"]) == (503, "queue_full")
+    assert get(narrow, refused, collect=False)[0] == 404, "nothing is left behind"
+
+    leases = {document["normalized_url"]: document["job"]["lease"] for document in records.find()}
+    assert leases[running] is not None
+    assert [leases[url] for url in waiting] == [None, None], "a job gets its lease only when there is room"
+    assert [shared_origin.count(path) for path in paths] == [1, 0, 0, 0]
+
+    shared_origin.release(paths[0])
+    for url, path in zip([running, *waiting], paths, strict=False):
+        status, record = get(narrow, url, wait_s=30)
+        assert (status, record["page_source"]) == (200, path)
+    assert [shared_origin.count(path) for path in paths] == [1, 1, 1, 0]
+
+
+def test_ended_service_hands_its_running_jobs_back(
+    narrow: Service, shared_origin: Origin, records: Collection[dict[str, Any]]
+) -> None:
+    path = f"/{uuid.uuid4().hex}"
+    url = shared_origin.url(path)
+    shared_origin.hold(path)
+    assert get(narrow, url)[0] == 202
+    shared_origin.wait_for(path, 1)
+    assert narrow.end() == 0
+    shared_origin.release(path)
+    document = records.find_one({"_id": normalize(url).id})
+    assert document is not None
+    assert (document["status"], document["job"]["lease"], document["job"]["attempts"]) == ("pending", None, 0)
+
+
+def test_lost_lease_ends_the_attempt(
+    narrow: Service, shared_origin: Origin, records: Collection[dict[str, Any]]
+) -> None:
+    """Another node takes the job over (here: by the hand of the test). The late holder lets go of its transfer."""
+    path, other = f"/{uuid.uuid4().hex}", f"/{uuid.uuid4().hex}"
+    url = shared_origin.url(path)
+    shared_origin.hold(path)
+    shared_origin.page(other, "other")
+    assert get(narrow, url)[0] == 202
+    shared_origin.wait_for(path, 1)
+    taken = {"owner": "another", "token": "another"}
+    records.update_one({"_id": normalize(url).id}, {"$set": {"job.lease": taken}})
+    assert post(narrow, shared_origin.url(other))[0] == 201, "the only place in the lane is free again"
+    shared_origin.release(path)
+    document = records.find_one({"_id": normalize(url).id})
+    assert document is not None
+    assert document["job"]["lease"] == taken
+
+
+def test_collection_that_nobody_holds_any_more_is_taken_up(
+    narrow: Service, shared_origin: Origin, records: Collection[dict[str, Any]]
+) -> None:
+    """A lease of a process that is gone: put down as such a process leaves it."""
+    path = f"/{uuid.uuid4().hex}"
+    url = normalize(shared_origin.url(path))
+    shared_origin.page(path, "taken up")
+    job = {"queued_ms": 1, "due_ms": 1, "attempts": 0, "lease": {"owner": "gone", "token": "gone"}}
+    records.insert_one(
+        {
+            "_id": url.id,
+            "normalized_url": url.href,
+            "url": url.href,
+            "status": "pending",
+            "revision": 0,
+            "requested_at": records.database.command("hello")["localTime"],
+            "unchanged_count": 0,
+            "settled": "",
+            "schema_version": 1,
+            "job": job,
+        }
+    )
+    shared_origin.wait_for(path, 1)
+    wait_until(lambda: get(narrow, url.href)[0] == 200, 20)

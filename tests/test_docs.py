@@ -1,0 +1,126 @@
+"""What the documentation shows is what happens."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shlex
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metadata_inventory import errors
+from metadata_inventory.capture import FailureCode
+from metadata_inventory.policy import retryable
+from metadata_inventory.web.problem import HTTP_CODES, status_of, status_of_failure
+from tests.client import send
+from tests.origin import Origin
+from tests.running import Service
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+API = (ROOT / "docs" / "api.md").read_text()
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+
+REQUEST = re.compile(r"```http\n(?P<method>\w+) (?P<path>\S+)\n(?P<headers>(?:[\w-]+: .*\n)*)(?:\n(?P<body>.+)\n)?```")
+
+
+def curl(command: str, base: str, page: str) -> urllib.request.Request:
+    """The request that a curl command of the README makes, at our service and about our page."""
+    words = shlex.split(command.replace("http://localhost:8000", base).replace("https://example.com/", page))
+    assert words[0] == "curl"
+    request = urllib.request.Request(next(word for word in words if word.startswith(base)))
+    for option, value in itertools.pairwise(words):
+        if option == "-H":
+            request.add_header(*value.split(": "))
+        if option == "-d":
+            request.data = value.encode()
+    return request
+
+
+def test_first_request_of_the_readme_answers_as_shown(service: Service, shared_origin: Origin) -> None:
+    page = shared_origin.url("/")
+    first, second = re.findall(r"```sh\n(curl .*)\n```", README)
+    status, record = send(curl(first, service.url, page))
+    assert status == 201
+    shown = json.loads(re.findall(r"```json\n(.*?)```", README, re.DOTALL)[0])
+    assert [name for name in record if name in shown] == [name for name in shown if name in record]
+    assert set(shown) <= set(record)
+    assert {name: type(value) for name, value in shown.items()} == {name: type(record[name]) for name in shown}
+    assert set(shown["exchanges"][0]) <= set(record["exchanges"][0])
+    assert shown["status"] == record["status"]
+
+    status, again = send(curl(second.replace("https%3A%2F%2Fexample.com%2F", page), service.url, page))
+    assert (status, again) == (200, record)
+
+
+def test_requests_of_the_api_page_answer_as_they_say(service: Service) -> None:
+    """In order, since a reader makes them in order; example.com is played by an origin of our own."""
+    with Origin() as origin:
+        origin.page("/new", "new")
+        record_id = ""
+        shown = list(REQUEST.finditer(API))
+        assert len(shown) >= 9
+        for request in shown:
+            status = int(re.match(r"\s+answers `(\d+)`", API[request.end() :])[1])  # type: ignore[index]
+            path, body = request["path"], request["body"]
+            path = path.replace("https%3A%2F%2Fexample.com%2F", origin.url("/"))
+            path = re.sub(r"[0-9a-f]{64}", record_id, path)
+            if body:
+                body = body.replace("https://example.com/", origin.url("/"))
+            made = urllib.request.Request(service.url + path, body.encode() if body else None, method=request["method"])
+            for line in request["headers"].splitlines():
+                made.add_header(*line.split(": "))
+            answered, value = send(made)
+            assert answered == status, (request[0], value)
+            record_id = value.get("id", record_id)
+
+
+def rows(title: str) -> dict[str, list[str]]:
+    """Of the table under a title: first column → the other columns."""
+    section = API.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "| `" in line[:3]
+    ]
+    return {first.strip("`"): others for first, *others in cells}
+
+
+def family(error: type[errors.InventoryError]) -> list[type[errors.InventoryError]]:
+    return [error, *(one for subclass in error.__subclasses__() for one in family(subclass))]
+
+
+def test_every_error_code_is_documented_with_its_status() -> None:
+    hidden = set(family(errors.StartError))
+    served = {error.code: status_of(error) for error in family(errors.InventoryError) if error not in hidden}
+    served |= {code: status for status, code in HTTP_CODES.items()}
+    assert {code: int(columns[0]) for code, columns in rows("Errors").items()} == served
+
+
+@pytest.mark.parametrize("code", FailureCode)
+def test_every_failure_code_is_documented(code: FailureCode) -> None:
+    status, retried, _ = rows("Failures")[code]
+    assert status.startswith(str(status_of_failure(code, hops=1)))
+    assert (retried != "no") == retryable(code)
+
+
+def test_no_other_failure_code_is_documented() -> None:
+    assert set(rows("Failures")) == set(FailureCode)
+
+
+def links(text: str) -> list[Any]:
+    return [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in links(page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_modules_that_the_design_names_exist() -> None:
+    table = (ROOT / "docs" / "design.md").read_text().split("## Where is what")[1]
+    for name in re.findall(r"`([\w/]+\.py|\w+/)`", table):
+        assert (ROOT / "metadata_inventory" / name).exists(), name

@@ -1,0 +1,123 @@
+"""What holds across processes: one collection of a URL, and what a collector's process is free of."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.client import get, post
+from tests.origin import Origin
+from tests.running import Service, alive
+from tests.waiting import wait_until
+
+LOOPBACK = ("--allow-destination", "127.0.0.0/8")
+
+
+def test_concurrent_requests_to_several_processes_start_one_collection(mongo_uri: str, tmp_path: Path) -> None:
+    """Two programs of two API processes each, on one database: POSTs and GETs of one URL are one request there."""
+    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}"}
+    directories = [tmp_path / name for name in ("one", "two")]
+    for directory in directories:
+        directory.mkdir()
+    with (
+        Origin() as origin,
+        Service(directories[0], "--processes", "2", *LOOPBACK, environ=environ) as one,
+        Service(directories[1], "--processes", "2", *LOOPBACK, environ=environ) as two,
+        ThreadPoolExecutor(40) as threads,
+    ):
+        for service in (one, two):
+            service.wait_for_answer()
+        origin.hold("/")
+        posts = [threads.submit(post, (one, two)[n % 2], origin.url("/")) for n in range(20)]
+        gets = [threads.submit(get, (one, two)[n % 2], origin.url("/"), wait_s=30) for n in range(20)]
+        origin.wait_for("/", 1)
+        for service in (one, two):
+            assert get(service, origin.url("/"))[0] == 202
+        origin.release("/")
+        answers = [future.result() for future in posts + gets]
+        assert [status for status, _ in answers] == [201] * 20 + [200] * 20
+        assert len({body["fetched_at"] for _, body in answers}) == 1
+        assert origin.count("/") == 1
+
+
+def test_pending_document_outlives_every_process(tmp_path: Path) -> None:
+    """A 202 is kept: the whole program is killed before the origin answered, and the next one ends the collection."""
+    with Origin() as origin:
+        origin.hold("/")
+        with Service(tmp_path, *LOOPBACK) as service:
+            service.wait_for_answer()
+            assert get(service, origin.url("/"))[0] == 202
+            origin.wait_for("/", 1)
+            service.end(signal.SIGKILL)
+        origin.release("/")
+        with Service(tmp_path, *LOOPBACK, environ={"INVENTORY_LEASE_S": "2", "INVENTORY_RENEW_S": "1"}) as service:
+            service.wait_for_answer()
+            status, body = get(service, origin.url("/"), wait_s=30)
+            assert status == 200
+            assert "Hello." in body["page_source"]
+
+
+SPY = """
+import os, signal, sys
+
+def tell(*_):
+    directory = os.environ["PYTHONSPYDIR"]
+    with open(f"{directory}/{os.getpid()}.part", "w") as file:
+        file.write("\\n".join([*sys.modules, "", *os.environ]))
+    os.rename(f"{directory}/{os.getpid()}.part", f"{directory}/{os.getpid()}.told")
+
+signal.signal(signal.SIGUSR1, tell)
+"""
+
+
+@pytest.mark.parametrize("how", ["module", "console script"])
+def test_collector_process_is_free_of_framework_driver_settings_and_secrets(tmp_path: Path, how: str) -> None:
+    """Looked at from inside: Python imports `sitecustomize` in every process, and the one here tells on a signal."""
+    (tmp_path / "sitecustomize.py").write_text(SPY)
+    script = shutil.which("metadata-inventory", path=str(Path(sys.executable).parent))
+    if how == "console script" and script is None:
+        script = str(tmp_path / "metadata-inventory")
+        Path(script).write_text("import sys\nfrom metadata_inventory.cli import main\nsys.exit(main())\n")
+    environ = {
+        "PYTHONSPYDIR": str(tmp_path),
+        "INVENTORY_FAILURE_TTL_S": "77",
+        "SECRET_KEY": "hush",
+        "MONGO_URI": "mongodb://user:hush@127.0.0.1:1/",
+    }
+    command = [sys.executable, "-m", "metadata_inventory"] if how == "module" else [sys.executable, script or ""]
+    with Service(tmp_path, *LOOPBACK, environ=environ, command=command, path=[tmp_path]) as service:
+        service.wait_for_answer()
+        lanes = wait_until(lambda: lane_processes(service), 30)
+        assert len(lanes) == 2
+        for lane in lanes:
+            lane.send_signal(signal.SIGUSR1)
+            told = tmp_path / f"{lane.pid}.told"
+            wait_until(told.exists, 10)
+            modules, variables = (part.split("\n") for part in told.read_text().split("\n\n"))
+            assert "metadata_inventory.collect.child" in modules
+            assert "pycurl" in modules
+            ours = {"metadata_inventory.config", "metadata_inventory.bootstrap", "metadata_inventory.supervisor"}
+            roots = {module.partition(".")[0] for module in modules}
+            assert not ours & set(modules)
+            assert not {"tornado", "pymongo", "bson", "gridfs"} & roots
+            assert not {"MONGO_URI", "SECRET_KEY", "INVENTORY_FAILURE_TTL_S"} & set(variables)
+            environment = Path(f"/proc/{lane.pid}/environ").read_bytes()
+            assert b"hush" not in environment
+
+
+def lane_processes(service: Service) -> list[psutil.Process]:
+    """The forkserver's children: the lanes."""
+    return [
+        process
+        for forkserver in service.children("forkserver")
+        if alive(forkserver)
+        for process in forkserver.children()
+        if alive(process)
+    ]
