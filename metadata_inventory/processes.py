@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 from msgspec import Struct
 
@@ -16,13 +16,6 @@ from metadata_inventory.config import Settings
 from metadata_inventory.errors import StartError
 
 log = logging.getLogger(__name__)
-
-# What a child gets of the environment. MONGO_URI, INVENTORY_* and whatever keys stand there besides are not for it: an
-# environment is read by every process below (and, on Linux, by everything of the same user under /proc).
-PASSED_ON = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR", "RES_OPTIONS", "LOCALDOMAIN"}) | frozenset(
-    {"VIRTUAL_ENV", "LD_LIBRARY_PATH"}
-)
-PASSED_ON_PREFIXES = ("LC_", "PYTHON", "SSL_CERT_", "COVERAGE_")
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
@@ -39,10 +32,6 @@ class WorkerOrder(Struct, frozen=True, kw_only=True):
     number: int  # 1 … processes
     socket_fds: tuple[int, ...]  # the listening sockets, inherited under these descriptors
     settings: Settings
-
-
-def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
 
 
 class KeptProcess:

@@ -27,8 +27,9 @@ import msgspec
 
 from metadata_inventory import __version__
 from metadata_inventory.config import Settings, redacted
+from metadata_inventory.environment import clean_environment
 from metadata_inventory.errors import AddressInUse, EmbeddedDatabaseFailed
-from metadata_inventory.processes import KeptProcess, WorkerOrder, clean_environment, reap_strangers
+from metadata_inventory.processes import KeptProcess, WorkerOrder, reap_strangers
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from metadata_inventory.processes import KeptProcess, clean_environment
+from metadata_inventory.environment import clean_environment
+from metadata_inventory.processes import KeptProcess
 from tests.running import environment
 
 

@@ -13,12 +13,9 @@ from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
-PRELOADED = ["metadata_inventory.collect.child"]
+from metadata_inventory.environment import is_passed_on
 
-ALLOWED_VARIABLES = frozenset(
-    {"PATH", "LANG", "TZ", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "RES_OPTIONS", "LOCALDOMAIN"}
-)
-ALLOWED_PREFIXES = ("LC_", "PYTHON", "SSL_CERT_", "COVERAGE_")
+PRELOADED = ["metadata_inventory.collect.child"]
 
 
 def make_context() -> ForkServerContext:
@@ -29,13 +26,13 @@ def make_context() -> ForkServerContext:
 
 
 @contextmanager
-def clean_environment() -> Iterator[None]:
+def cleaned_environment() -> Iterator[None]:
     """Only allowed variables while the block runs; in it forkserver and resource tracker are started if need be.
 
     `multiprocessing` hands its own environment on and has no parameter for it. The block must not wait for anything:
     whoever reads the environment meanwhile sees the cleaned one.
     """
-    removed = {name: value for name, value in os.environ.items() if not _is_allowed(name)}
+    removed = {name: value for name, value in os.environ.items() if not is_passed_on(name)}
     for name in removed:
         del os.environ[name]
     try:
@@ -43,7 +40,3 @@ def clean_environment() -> Iterator[None]:
         yield
     finally:
         os.environ.update(removed)
-
-
-def _is_allowed(name: str) -> bool:
-    return name in ALLOWED_VARIABLES or name.startswith(ALLOWED_PREFIXES)

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 
 from metadata_inventory.capture import CollectionOrder
 from metadata_inventory.collect import child
-from metadata_inventory.collect.forkserver import clean_environment, make_context
+from metadata_inventory.collect.forkserver import cleaned_environment, make_context
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.worker import Results
 
@@ -65,7 +65,7 @@ class LaneProcess:
     def _spawn(self) -> Future[Results]:
         nudged, nudge = self._context.Pipe(duplex=False)
         try:
-            with clean_environment():  # the pool's locks start the resource tracker already
+            with cleaned_environment():  # the pool's locks start the resource tracker already
                 pool = ProcessPoolExecutor(
                     max_workers=1, mp_context=self._context, initializer=child.start, initargs=(self._options, nudged)
                 )
