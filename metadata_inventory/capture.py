@@ -145,12 +145,42 @@ class Body(Struct, frozen=True, kw_only=True):
     truncated: Literal["length", "time", "disconnect"] | None
 
 
+class Property(Struct, frozen=True):
+    """A name and its value, as a page has them."""
+
+    name: str
+    value: str
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What an HTML page says of itself: values as the page has them, spaces collapsed; URLs absolute.
+
+    `open_graph` and `twitter` are in the page's order, their names as they came, e.g. `og:title`. `json_ld_types` are
+    the top-level `@type`s, each once. `complete` is false when the page is longer or deeper than what is read, or a
+    value was cut or left out.
+    """
+
+    title: str | None = None
+    description: str | None = None
+    canonical: str | None = None
+    language: str | None = None
+    favicon: str | None = None
+    open_graph: tuple[Property, ...] = ()
+    twitter: tuple[Property, ...] = ()
+    json_ld_types: tuple[str, ...] = ()
+    complete: bool = True
+
+
 class Capture(Struct, frozen=True, kw_only=True):
-    """A URL's answer: the final headers arrived. `content` is the body, decoded, as one zstd frame."""
+    """A URL's answer: the final headers arrived. `content` is the body, decoded, as one zstd frame.
+
+    `summary` is null when the body is no HTML page.
+    """
 
     final_url: str
     exchanges: tuple[Exchange, ...]
     body: Body
+    summary: Summary | None
     content: bytes
     fetched_at: datetime
 

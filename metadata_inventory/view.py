@@ -9,7 +9,7 @@ from datetime import datetime
 from backports import zstd
 from msgspec import Struct
 
-from metadata_inventory.capture import Body, Capture, Exchange, Header, SetCookie
+from metadata_inventory.capture import Body, Capture, Exchange, Header, SetCookie, Summary
 from metadata_inventory.charsets import decode
 from metadata_inventory.policy import retryable
 from metadata_inventory.record import Entry, Status, StoredFailure
@@ -50,6 +50,7 @@ class Record(Struct, frozen=True, kw_only=True):
     unchanged_count: int
     last_error: LastError | None
     body: Body
+    summary: Summary | None
     exchanges: tuple[Exchange, ...]
 
 
@@ -89,6 +90,7 @@ def build_record(entry: Entry, capture: Capture, content: bytes) -> Record:
         unchanged_count=entry.unchanged_count,
         last_error=build_last_error(entry.failure),
         body=capture.body,
+        summary=capture.summary,
         exchanges=capture.exchanges,
     )
 
@@ -121,10 +123,15 @@ def build_last_error(stored: StoredFailure | None) -> LastError | None:
 
 def page_source(body: Body, content: bytes) -> str:
     """The decoded body as text: in its charset, malformed sequences replaced; else in base64."""
-    decoded = zstd.decompress(content)
+    decoded = body_bytes(content)
     if body.encoding == "base64":
         return binascii.b2a_base64(decoded, newline=False).decode("ascii")
     return decode(decoded, body.charset or "utf-8")
+
+
+def body_bytes(content: bytes) -> bytes:
+    """The decoded body, byte for byte, of the stored zstd frame."""
+    return zstd.decompress(content)
 
 
 def _joined(headers: tuple[Header, ...]) -> dict[str, str]:

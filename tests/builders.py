@@ -15,10 +15,12 @@ from metadata_inventory.capture import (
     Failure,
     FailureCode,
     Header,
+    Property,
     Request,
     Response,
     Server,
     SetCookie,
+    Summary,
     Timings,
 )
 from metadata_inventory.record import ClaimRequest, Lease
@@ -80,6 +82,7 @@ def a_capture(url: NormalizedUrl, page: bytes = b"<p>hello</p>", headers: tuple[
             encoding=None,
             truncated=None,
         ),
+        summary=Summary(title="A page", open_graph=(Property("og:title", "$title"),)),
         content=content,
         fetched_at=FETCHED_AT,
     )

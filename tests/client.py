@@ -23,9 +23,10 @@ def post(service: Service, url: str) -> tuple[int, Any]:
 
 
 def send(request: urllib.request.Request) -> tuple[int, Any]:
-    """Status and JSON of the answer."""
+    """Status and JSON of the answer; its bytes when it is of another kind."""
     try:
         with urllib.request.urlopen(request, timeout=45) as response:
-            return response.status, json.load(response)
+            body = response.read()
+            return response.status, json.loads(body) if response.headers["Content-Type"] == "application/json" else body
     except HTTPError as error:
         return error.code, json.load(error)

@@ -6,17 +6,18 @@ import hashlib
 
 from backports import zstd
 
-from metadata_inventory.capture import Body
+from metadata_inventory.capture import Body, Summary
 from metadata_inventory.collect.coding import Decoded
-from metadata_inventory.collect.content import Identified, identify, parse_media_type
+from metadata_inventory.collect.content import Identified, decode, identify, parse_media_type
 from metadata_inventory.collect.hop import Hop
 from metadata_inventory.collect.outcomes import Truncation
+from metadata_inventory.collect.summary import HTML_TYPES, MAX_HTML_CHARACTERS, summarize
 
 LEVEL = 3  # of zstd; its default
 
 
-def build_body(hop: Hop, truncated: Truncation | None) -> tuple[Body, bytes]:
-    """The body's description, and its content as one zstd frame that tells its own length."""
+def build_body(hop: Hop, truncated: Truncation | None) -> tuple[Body, Summary | None, bytes]:
+    """The body's description, what an HTML page says of itself, and the content as one zstd frame."""
     decoded = Decoded(b"", None, False) if hop.decoder is None else hop.decoder.finish(cut=truncated is not None)
     identified = _identify(decoded, hop.reader.values("content-type"))
     stored = zstd.compress(decoded.content, LEVEL)
@@ -34,7 +35,15 @@ def build_body(hop: Hop, truncated: Truncation | None) -> tuple[Body, bytes]:
         encoding=identified.encoding,
         truncated="length" if decoded.overflow else truncated,
     )
-    return body, stored
+    return body, _summarize(decoded.content, identified, hop.url), stored
+
+
+def _summarize(content: bytes, identified: Identified, url: str) -> Summary | None:
+    if identified.charset is None or identified.media_type not in HTML_TYPES:
+        return None
+    # A character takes at most four bytes; what is behind the summary's own limit need not be decoded.
+    text = decode(content[: 4 * (MAX_HTML_CHARACTERS + 1)], identified.charset)
+    return summarize(text, url, identified.media_type)
 
 
 def _identify(decoded: Decoded, content_types: list[str]) -> Identified:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import ada_url
 import msgspec
 from lxml import etree  # type: ignore[import-untyped]
-from msgspec import Struct
+
+from metadata_inventory.capture import Property, Summary
 
 MAX_HTML_CHARACTERS = 512 * 1024  # read of a page
 MAX_DEPTH = 512  # open elements; Blink's limit too (HTMLConstructionSite)
@@ -25,24 +26,6 @@ MAX_JSON_LD_TYPES = 50
 HTML_TYPES = frozenset(("text/html", "application/xhtml+xml"))
 
 _FOREIGN = frozenset(("svg", "math", "template"))  # their titles and links are not the page's
-
-
-class Summary(Struct, frozen=True, kw_only=True):
-    """Values as the page has them, spaces collapsed; URLs absolute. `open_graph` and `twitter` are name and value,
-    in the page's order, e.g. `("og:title", "…")`. `json_ld_types` are the top-level `@type`s, each once.
-
-    `complete` is false when the page is longer or deeper than what is read, or a value was cut or left out.
-    """
-
-    title: str | None = None
-    description: str | None = None
-    canonical: str | None = None
-    language: str | None = None
-    favicon: str | None = None
-    open_graph: tuple[tuple[str, str], ...] = ()
-    twitter: tuple[tuple[str, str], ...] = ()
-    json_ld_types: tuple[str, ...] = ()
-    complete: bool = True
 
 
 def summarize(html: str, base_url: str, media_type: str | None) -> Summary | None:
@@ -77,7 +60,7 @@ class _Page:
         self._base: str | None = None
         self._links: dict[str, str] = {}
         self._description: str | None = None
-        self._pairs: dict[str, list[tuple[str, str]]] = {"og:": [], "twitter:": []}
+        self._pairs: dict[str, list[Property]] = {"og:": [], "twitter:": []}
         self._json_ld: list[str] = []
         self._json_ld_room = MAX_JSON_LD_BYTES
 
@@ -151,7 +134,7 @@ class _Page:
                 if not name.startswith(prefix):
                     continue
                 if len(pairs) < MAX_PAIRS and len(name) <= MAX_TEXT:
-                    pairs.append((name, content))
+                    pairs.append(Property(name, content))
                 else:
                     self.complete = False
 

@@ -187,11 +187,12 @@ class Collection:
 
     def _capture(self, hop: Hop, error: int) -> Capture:
         assert hop.decoder is not None or hop.stop is Stop.SWITCHED
-        body, content = build_body(hop, find_truncation(error, hop.stop))
+        body, summary, content = build_body(hop, find_truncation(error, hop.stop))
         return Capture(
             final_url=hop.url,
             exchanges=tuple(self._exchanges),
             body=body,
+            summary=summary,
             content=content,
             fetched_at=self._now(),
         )

@@ -8,6 +8,7 @@ from typing import Any
 from tornado.web import Application, RequestHandler
 
 from metadata_inventory.web.base import BaseHandler, Services, UnknownPathHandler
+from metadata_inventory.web.body import BodyHandler
 from metadata_inventory.web.metadata import MetadataHandler, RecordHandler
 from metadata_inventory.web.openapi import OpenApiHandler, Route
 from metadata_inventory.web.ops import LiveHandler, ReadyHandler
@@ -17,6 +18,7 @@ access_logger = logging.getLogger("metadata_inventory.access")
 ROUTES = (
     Route("/api/metadata/", MetadataHandler),
     Route("/api/metadata/{record_id}/", RecordHandler),
+    Route("/api/metadata/{record_id}/body/", BodyHandler),
     Route("/openapi.json", OpenApiHandler),
     Route("/livez", LiveHandler),
     Route("/readyz", ReadyHandler),

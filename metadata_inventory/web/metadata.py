@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -11,8 +10,6 @@ from metadata_inventory import errors
 from metadata_inventory.view import Pending, Record
 from metadata_inventory.web.answers import MAX_WAIT_S, EntryHandler, record_path
 from metadata_inventory.web.operation import Answer, Operation, operation
-
-_ID = re.compile(r"[0-9a-f]{64}")
 
 Wait = Annotated[int, Meta(ge=0, le=MAX_WAIT_S, description="Seconds to wait for a collection; as `Prefer: wait=N`.")]
 MaxAge = Annotated[int, Meta(ge=0, description="Seconds; an older record is collected again.")]
@@ -111,7 +108,5 @@ class RecordHandler(EntryHandler):
         )
     )
     async def get(self, query: ReadQuery, record_id: str) -> None:
-        if not _ID.fullmatch(record_id):
-            raise errors.RecordNotFound
         entry = await self.services.inventory.read(record_id, wait_s=self.wait_s(query.wait))
         await self.answer(entry, query.fields, "hit")

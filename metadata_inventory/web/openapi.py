@@ -25,6 +25,8 @@ _HEADERS = {
     "Last-Modified": "When the capture was fetched.",
     "Age": "Seconds since the capture was fetched.",
     "Cache-Status": "RFC 9211: whether the answer was stored, or had to be collected.",
+    "Content-Disposition": "The bytes are meant to be saved.",
+    "Content-Security-Policy": "Where they are shown all the same, they run nothing.",
     "Preference-Applied": "RFC 7240: the preference that was followed.",
 }
 
@@ -66,7 +68,9 @@ def encoded_document(routes: tuple[Route, ...]) -> bytes:
 
 def build_document(routes: Sequence[Route]) -> dict[str, Any]:
     declared = [one for route in routes for _, one in operations(route.handler)]
-    bodies = [answer.body for one in declared for answer in one.answers.values() if answer.body not in (None, dict)]
+    bodies = [
+        answer.body for one in declared for answer in one.answers.values() if answer.body not in (None, dict, bytes)
+    ]
     taken = [shape for one in declared for shape in (one.query, one.body) if shape is not None]
     types = list(dict.fromkeys([Problem, *bodies, *taken]))
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -135,7 +139,7 @@ def _responses(declared: Operation, by_type: dict[Any, Any]) -> dict[str, Any]:
             schema = by_type.get(answer.body, {"type": "object"})
             if answer.body is Record:
                 schema = {"anyOf": [schema, {"$ref": "#/components/schemas/PartialRecord"}]}
-            response["content"] = {"application/json": {"schema": schema}}
+            response["content"] = {"application/json": {"schema": schema}} if answer.body is not bytes else {"*/*": {}}
         responses[str(status)] = response
     for status, summaries in sorted(_problems(declared).items()):
         content = {MEDIA_TYPE: {"schema": by_type[Problem]}}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metadata_inventory.capture import Property, Summary
 from metadata_inventory.collect.summary import (
     MAX_DEPTH,
     MAX_HTML_CHARACTERS,
@@ -16,7 +17,6 @@ from metadata_inventory.collect.summary import (
     MAX_PAIRS,
     MAX_TEXT,
     MAX_URL,
-    Summary,
     summarize,
 )
 
@@ -46,8 +46,8 @@ def test_whole_head_is_read() -> None:
         canonical="https://shop.example/tea",
         language="de-CH",
         favicon="https://shop.example/i.png",
-        open_graph=(("og:title", "Tea"), ("og:image", "a.png"), ("og:image", "b.png")),
-        twitter=(("twitter:card", "summary"),),
+        open_graph=(Property("og:title", "Tea"), Property("og:image", "a.png"), Property("og:image", "b.png")),
+        twitter=(Property("twitter:card", "summary"),),
         json_ld_types=("Product",),
         complete=True,
     )

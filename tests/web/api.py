@@ -90,6 +90,8 @@ class Api:
         if "content" not in answer:
             assert response.body == b""
             return
+        if "*/*" in answer["content"]:
+            return
         assert content_type in answer["content"]
         if method != "HEAD":
             validate(json.loads(response.body), answer["content"][content_type]["schema"], document)

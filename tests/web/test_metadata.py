@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
 import socket
 import uuid
 from collections.abc import Iterator
@@ -328,6 +330,49 @@ async def test_fields_choose_and_leave_out(api: Api, shared_origin: Origin) -> N
     assert without.json == {name: value for name, value in whole.items() if name not in ("page_source", "exchanges")}
     assert (unknown.status, unknown.json["code"]) == (400, "invalid_parameter")
     assert (mixed.status, mixed.json["code"]) == (400, "invalid_parameter")
+
+
+# bodies
+
+
+@pytest.mark.gen_test
+async def test_body_comes_back_byte_for_byte_and_sandboxed(api: Api, shared_origin: Origin) -> None:
+    page = b"<script>alert(1)</script>\xff\xfe\x80 \r\n" * 3
+    with a_page(shared_origin, page) as (_, url):
+        record = await api.collected(url)
+    answer = await api.get(f"/api/metadata/{record['id']}/body")
+    assert (answer.status, answer.content) == (200, page)
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["ETag"] == f'"{record["body"]["sha256"]}"'
+    unchanged = await api.get(f"/api/metadata/{record['id']}/body/", headers={"If-None-Match": answer.headers["ETag"]})
+    assert (unchanged.status, unchanged.content) == (304, b"")
+
+
+@pytest.mark.gen_test
+async def test_body_of_what_has_no_capture_is_404(api: Api) -> None:
+    url = a_refused_url()
+    await api.post(url)
+    for record_id in (normalize(url).id, "0" * 64, "x"):
+        answer = await api.get(f"/api/metadata/{record_id}/body/")
+        assert (answer.status, answer.json["code"]) == (404, "record_not_found")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("size", [300_000, 9_000_000])
+async def test_large_binary_body_is_whole(api: Api, shared_origin: Origin, size: int) -> None:
+    """The larger one does not fit into a document."""
+    page = os.urandom(size)
+    with a_page(shared_origin, page, headers=[("Content-Type", "image/png")]) as (_, url):
+        record = await api.collected(url)
+    assert record["body"]["encoding"] == "base64"
+    assert record["body"]["length"] == record["body"]["wire_length"] == size
+    assert base64.b64decode(record["page_source"]) == page
+    answer = await api.get(f"/api/metadata/{record['id']}/body/")
+    assert answer.content == page
+    assert answer.headers["Content-Type"] == "image/png"
 
 
 # large and odd pages
