@@ -19,6 +19,7 @@ class HeaderLimits(Struct, frozen=True, kw_only=True):
     max_lines: int = 2_000  # header lines, status lines counted in
     max_line_bytes: int = 64 * 1024  # one line with its end
     max_total_bytes: int = 256 * 1024  # all lines together
+    max_collection_bytes: int = 768 * 1024  # all lines of all hops: the record must fit into a document of 16 MiB
 
 
 class CollectorOptions(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pycurl
+from msgspec.structs import replace
 
 from metadata_inventory.capture import (
     Capture,
@@ -61,6 +62,7 @@ class Collection:
         self._now = now
         self._jar = CookieJar()
         self._exchanges: list[Exchange] = []
+        self._header_bytes = 0  # of all hops so far
         self._cookies: bytes | None = None
         self._seen: set[tuple[str, bytes | None]] = set()
         self._verify_error: str | None = None  # why the certificate does not verify, when that is overlooked
@@ -98,7 +100,7 @@ class Collection:
         if answer.failure is not None:
             return self.fail(answer.failure, timings=_name_timings(answer))
         host, port = self._target.host, self._target.port
-        hop = Hop(self._url, self._options, self._find_redirect)
+        hop = Hop(self._url, self._hop_options(), self._find_redirect)
         hop.prepare(timeout_ms=self.remaining_ms, verify_error=self._verify_error, cookies=self._cookies)
         if not is_address(host):
             allowed = tuple(ip for ip in answer.addresses if self._options.destinations.allows_address(ip, port))
@@ -108,6 +110,14 @@ class Collection:
             name_addresses(hop.easy, host, port, allowed)
         self.hop = hop
         return hop
+
+    def _hop_options(self) -> CollectorOptions:
+        """The options, with what earlier hops have left of the headers' budget."""
+        limits = self._options.headers
+        left_bytes = max(0, limits.max_collection_bytes - self._header_bytes)
+        if left_bytes >= limits.max_total_bytes:
+            return self._options
+        return replace(self._options, headers=replace(limits, max_total_bytes=left_bytes))
 
     def settle(self, error: int, words: str) -> Outcome | None:
         """Conclude the hop that ended with libcurl's `error`; None when the next one is due, or the same again."""
@@ -123,6 +133,7 @@ class Collection:
             return None
         if code is not None:
             hop.tls = hop.tls or describe_handshake(hop, unverified)
+        self._header_bytes += hop.reader.size_bytes
         self._exchanges.append(build_exchange(hop, self._started_at, self._answer, code, self._read_cookies(hop)))
         if code is not None:
             return self._failure(code, hop.reader.violation or (words if code in _TELLING else ""))

@@ -24,7 +24,7 @@ class HeaderReader:
     def __init__(self, limits: HeaderLimits) -> None:
         self._limits = limits
         self._lines = 0
-        self._bytes = 0
+        self.size_bytes = 0  # of all lines so far
         self.violation: str | None = None
         self.started = False  # any line came at all
         self.complete = False  # the final block's empty line came
@@ -63,13 +63,13 @@ class HeaderReader:
 
     def _excess(self, line: bytes) -> str | None:
         self._lines += 1
-        self._bytes += len(line)
+        self.size_bytes += len(line)
         limits = self._limits
         if len(line) > limits.max_line_bytes:
             return f"A header line is longer than {limits.max_line_bytes} bytes."
         if self._lines > limits.max_lines:
             return f"The response has more than {limits.max_lines} header lines."
-        if self._bytes > limits.max_total_bytes:
+        if self.size_bytes > limits.max_total_bytes:
             return f"The response's headers are longer than {limits.max_total_bytes} bytes."
         return None
 

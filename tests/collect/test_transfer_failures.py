@@ -187,3 +187,16 @@ def test_a_fault_of_the_whole_lane_ends_what_is_in_it_and_the_lane_goes_on(
     assert [got[order.token] for order in orders if isinstance(got[order.token], Failure)]
     assert set(got) == {order.token for order in orders}
     assert isinstance(collecting.collect(origin.url("/")), Capture)
+
+
+def test_headers_of_all_hops_together_are_bounded(collecting: Collecting, origin: Origin) -> None:
+    """So that a record always fits into a document of the database."""
+    collecting.start(headers=HeaderLimits(max_total_bytes=8_000, max_collection_bytes=20_000))
+    long = [(f"X-{number}", "x" * 700) for number in range(10)]
+    for number in range(3):
+        origin.redirect(f"/{number}", f"/{number + 1}", headers=long)
+    origin.page("/3", "reached")
+    assert isinstance(collecting.collect(origin.url("/1")), Capture)
+    failure = collecting.failure(origin.url("/0"))
+    assert failure.code is FailureCode.HTTP_PROTOCOL_ERROR
+    assert len(failure.exchanges) == 3
