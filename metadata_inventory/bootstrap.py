@@ -90,4 +90,6 @@ def _collector_options(settings: Settings, destinations: DestinationPolicy) -> C
         max_body_bytes=settings.max_body_bytes,
         max_wire_bytes=settings.max_wire_bytes,
         ca_file=settings.ca_file,
+        tls_verify=settings.tls_verify,
+        allow_http3=settings.allow_http3,
     )

@@ -82,6 +82,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ca_file: Annotated[
         str | None, Meta(description="PEM file of the authorities that servers' certificates are verified against.")
     ] = None
+    tls_verify: Annotated[
+        Literal["refuse", "record"],
+        Meta(description="A certificate that does not verify: refuse the page, or record it with verified: false."),
+    ] = "refuse"
+    allow_http3: Annotated[bool, Meta(description="Try HTTP/3 beside HTTP/2 for https URLs.")] = False
 
     storage_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="Seconds that one operation on the database has.")

@@ -35,7 +35,7 @@ def test_without_sources_the_defaults_hold() -> None:
 
 
 def test_default_file_names_every_setting_once_with_its_default(config_file: Path) -> None:
-    uncommented = re.sub(r"^# ([a-z_]+ = )", r"\1", DOCUMENTED, flags=re.MULTILINE)
+    uncommented = re.sub(r"^# ([a-z0-9_]+ = )", r"\1", DOCUMENTED, flags=re.MULTILINE)
     assert sorted(tomllib.loads(uncommented)) == sorted(NAMES)
     config_file.write_text(uncommented)
     assert config.load(str(config_file), {}, {}) == Settings()

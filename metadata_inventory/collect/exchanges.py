@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pycurl
+from msgspec.structs import replace
 
 from metadata_inventory.capture import (
     Exchange,
@@ -19,6 +20,7 @@ from metadata_inventory.capture import (
     Server,
     SetCookie,
     Timings,
+    Tls,
 )
 from metadata_inventory.collect.hop import Hop
 from metadata_inventory.collect.names import Answer
@@ -43,7 +45,7 @@ def build_exchange(
         response=_build_response(hop, set_cookies) if shown else None,
         timings_ms=measure(hop, answer),
         server=find_server(hop, failure),
-        tls=hop.tls,
+        tls=_find_tls(hop),
     )
 
 
@@ -56,6 +58,13 @@ def _build_response(hop: Hop, set_cookies: tuple[SetCookie, ...]) -> Response:
         headers=tuple(reader.headers),
         set_cookies=set_cookies,
     )
+
+
+def _find_tls(hop: Hop) -> Tls | None:
+    """The connection's session. Of QUIC's ALPN libcurl says nothing; HTTP/3 is only spoken as h3 (RFC 9114 §3.1)."""
+    if hop.tls is not None and hop.reader.http_version == "HTTP/3":
+        return replace(hop.tls, alpn="h3")
+    return hop.tls
 
 
 def find_server(hop: Hop, failure: FailureCode | None) -> Server | None:

@@ -25,7 +25,7 @@ _ALPN = re.compile(r"ALPN: server (?:accepted (\S+)|confirmed to use '([^']+)')"
 _VERIFY_RESULT = re.compile(r"SSL certificate (?:OpenSSL )?verify result: (.+) \([0-9]+\)(?:, continuing anyway\.)?")
 _NAME_MISMATCH = re.compile(
     r"SSL: (?:no alternative certificate subject name matches target|"
-    r"certificate subject name '.*' does not match target) (?:hostname|ipv[46] address|host name) .*"
+    r"certificate subject name '.*' does not match target) (?:hostname|[Ii][Pp]v[46] address|host name) .*"
 )
 _MALFORMED = (ValueError, TypeError, x509.UnsupportedGeneralNameType, x509.DuplicateExtension, x509.InvalidVersion)
 
