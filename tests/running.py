@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -108,6 +109,9 @@ class Service:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.descendants()
+            self.process.terminate()  # not killed: what a process was covered by is written at its end
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
             self.process.kill()
             self.process.wait()
         for process in self._seen.values():
