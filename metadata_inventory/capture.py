@@ -123,6 +123,9 @@ class Exchange(Struct, frozen=True, kw_only=True):
     tls: Tls | None
 
 
+CodingError = Literal["unknown_coding", "broken_coding", "truncated_coding", "too_many_codings"]
+
+
 class Body(Struct, frozen=True, kw_only=True):
     """What is known of the last hop's body.
 
@@ -137,7 +140,7 @@ class Body(Struct, frozen=True, kw_only=True):
     wire_length: int
     wire_sha256: str
     content_codings: tuple[str, ...]
-    coding_error: str | None
+    coding_error: CodingError | None
     media_type: str | None
     charset: str | None
     charset_source: Literal["bom", "content-type", "meta", "detected", "default"] | None

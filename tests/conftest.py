@@ -33,9 +33,25 @@ def database_name() -> str:
 
 @pytest.fixture(scope="session")
 def shared_origin() -> Iterator[Origin]:
-    """An origin for tests that take a path of their own each."""
-    with Origin() as origin:
+    """An origin for tests that take a path of their own each, on an address that the service reaches."""
+    with Origin(addresses=[os.environ.get("TEST_ORIGIN_ADDRESS", "127.0.0.1")]) as origin:
         yield origin
+
+
+class ForeignService:
+    """A service that runs elsewhere, such as in containers."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+
+@pytest.fixture(scope="session")
+def deployed_service(request: pytest.FixtureRequest) -> Service | ForeignService:
+    """The service that TEST_SERVICE_URL names, else the program as `service` starts it."""
+    if url := os.environ.get("TEST_SERVICE_URL"):
+        return ForeignService(url)
+    service: Service = request.getfixturevalue("service")
+    return service
 
 
 @pytest.fixture(scope="session")

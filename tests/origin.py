@@ -92,7 +92,8 @@ class Origin:
     def base(self) -> str:
         return self.url("").rstrip("/")
 
-    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
+    def url(self, path: str = "/", host: str | None = None) -> str:
+        host = host or self._addresses[0]
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
 
     def page(self, path: str, html: str | bytes = DEFAULT_PAGE, status: int = 200, headers: Headers = ()) -> None:

@@ -18,6 +18,8 @@ from typing import Protocol
 import brotli
 from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
+from metadata_inventory.capture import CodingError
+
 MAX_CODINGS = 5  # stacked on one body; libcurl's limit too (MAX_ENCODE_STACK)
 MAX_LISTED = 16  # codings that are read from the headers; the headers themselves are kept whole
 MAX_MEMBERS = 4096  # gzip members or zstd frames in a body: each costs a new decoder
@@ -39,7 +41,7 @@ class Decoded:
     """
 
     content: bytes
-    error: str | None
+    error: CodingError | None
     overflow: bool
 
 
@@ -276,7 +278,7 @@ class _Zstd:
 _LAYERS: dict[str, Callable[[], _Layer]] = {"gzip": _Gzip, "deflate": _Deflate, "br": _Brotli, "zstd": _Zstd}
 
 
-def _refusal(codings: Sequence[str]) -> str | None:
+def _refusal(codings: Sequence[str]) -> CodingError | None:
     if len(codings) > MAX_CODINGS:
         return "too_many_codings"
     return None if all(name in _LAYERS for name in codings) else "unknown_coding"
