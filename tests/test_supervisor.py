@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 from tests.running import Service, alive, environment
-from tests.waiting import wait_until
+from tests.waiting import GONE_S, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -74,11 +74,11 @@ def test_end_asked_during_the_start_leaves_no_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the database is tethered on Linux only")
-def test_killed_supervisor_takes_everything_with_it_within_a_second(service: Service) -> None:
+def test_killed_supervisor_takes_everything_with_it(service: Service) -> None:
     below = service.descendants()
     assert len(below) >= 3
     service.process.kill()
-    wait_until(lambda: not [process for process in below if alive(process)], 1, what="the end of all processes")
+    wait_until(lambda: not [process for process in below if alive(process)], GONE_S, what="the end of all processes")
 
 
 def test_restart_right_after_a_kill_works(tmp_path: Path) -> None:

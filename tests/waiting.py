@@ -11,6 +11,10 @@ T = TypeVar("T")
 
 POLL_S = 0.01
 
+# How long what lost its parent may take to be gone. A second is what is promised, and about 0.1 s what it takes; a
+# machine that is busy with other things is not to blame for the rest.
+GONE_S = 5.0
+
 
 def wait_until(condition: Callable[[], T], timeout_s: float, *, what: str = "") -> T:
     """Ask until the answer is true, and return it. Past `timeout_s` the test fails, naming what it waited for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -56,6 +56,13 @@ class Collecting:
             assert time.monotonic() < deadline, "the collections do not end"
             self._got |= self.exchange()
         return [self._got.pop(order.token) for order in orders]
+
+    def go_on_until(self, holds: Callable[[], bool]) -> None:
+        """Let what was handed over go on until the condition holds; nothing of it ends before."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not holds():
+            assert time.monotonic() < deadline, "it does not come to that"
+            assert self.exchange() == {}
 
     def collect(self, url: str) -> Outcome:
         return self.finish(self.order(url))[0]

@@ -223,9 +223,8 @@ def test_slow_transfers_do_not_hold_up_others(collecting: Collecting, origin: Or
     origin.hold("/held")
     held = [collecting.order(origin.url("/held")) for _ in range(20)]
     collecting.exchange(*held)
-    origin.wait_for("/held", 1)
+    collecting.go_on_until(lambda: origin.count("/held") == 20)
     assert isinstance(collecting.collect(origin.url("/")), Capture)
-    origin.wait_for("/held", 20)
     origin.release("/held")
     assert {type(outcome) for outcome in collecting.finish(*held)} == {Capture}
 
@@ -234,7 +233,7 @@ def test_an_abandoned_collection_is_cut_off_and_never_reported(collecting: Colle
     origin.hold("/held")
     order = collecting.order(origin.url("/held"))
     collecting.exchange(order)
-    origin.wait_for("/held", 1)
+    collecting.go_on_until(lambda: origin.count("/held") == 1)
     assert collecting.exchange(abandoned=(order.token, "unknown")) == {}
     origin.release("/held")
     origin.wait_until(lambda: origin.closed == 1)

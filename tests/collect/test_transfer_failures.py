@@ -162,7 +162,7 @@ def test_a_fault_of_ours_ends_only_its_own_collection(
     held = collecting.order(origin.url("/held"))
     origin.hold("/held")
     collecting.exchange(held)
-    origin.wait_for("/held", 1)
+    collecting.go_on_until(lambda: origin.count("/held") == 1)
     for target in ("hop.parse_codings", "transfer.build_exchange", "transfer.Hop"):
         with monkeypatch.context() as patched:
             patched.setattr(f"metadata_inventory.collect.{target}", fail)

@@ -49,7 +49,7 @@ def test_a_second_connection_has_its_own_certificate(collecting: Collecting, tls
     tls_origin.hold("/held")
     order = collecting.order(tls_origin.url("/held"))
     collecting.exchange(order)
-    tls_origin.wait_until(lambda: tls_origin.connections == 1)
+    collecting.go_on_until(lambda: tls_origin.count("/held") == 1)
     capture = collecting.capture(tls_origin.url("/"))
     assert tls_origin.connections == 2
     assert tls_of(capture).certificate is not None

@@ -24,7 +24,7 @@ from metadata_inventory.errors import DataDirectoryInUse, EmbeddedDatabaseFailed
 from metadata_inventory.storage import data_directory, embedded
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 from tests.running import alive, environment
-from tests.waiting import wait_until
+from tests.waiting import GONE_S, wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -237,5 +237,5 @@ def test_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert parent.stdout is not None
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
-    wait_until(lambda: not alive(child), 1, what="the database's end")
+    wait_until(lambda: not alive(child), GONE_S, what="the database's end")
     parent.communicate()
