@@ -1,7 +1,7 @@
 """The lane's memory for bodies: who needs more than is left is paused, except the transfer that came first.
 
-Without that exception transfers that each hold a part of the budget would wait for each other for ever. What is held is
-so bounded by the budget and one body more.
+Without that exception transfers that each hold a part of the budget would wait for each other for ever. What is held,
+outcomes that wait to be handed over among it, is so bounded by the budget and one body more.
 """
 
 from __future__ import annotations
@@ -43,12 +43,29 @@ class BodyBudget:
         self._total -= self._held.pop(hop, 0)
         self._paused.pop(hop, None)
 
-    def resume(self) -> None:
-        """Let paused hops go on, the first whatever there is left, others when there is room; not from a callback."""
+    def keep(self, size: int) -> None:
+        """An outcome of `size` bytes waits to be handed over …"""
+        self._total += size
+
+    def hand_over(self, size: int) -> None:
+        """… and does not any more."""
+        self._total -= size
+
+    def resume(self) -> list[Hop]:
+        """Let paused hops go on, the first whatever there is left, others when there is room; not from a callback.
+
+        Returns those that ended by what had been held back: libcurl hands that over at once, and a refusal of it is
+        pause's own error (23), of which the multi handle need not tell.
+        """
+        ended = []
         for hop in list(self._paused):
             if self._total < self._limit or hop is self._first:
                 del self._paused[hop]
-                hop.easy.pause(pycurl.PAUSE_CONT)
+                try:
+                    hop.easy.pause(pycurl.PAUSE_CONT)
+                except pycurl.error:
+                    ended.append(hop)
+        return ended
 
     @property
     def _first(self) -> Hop:

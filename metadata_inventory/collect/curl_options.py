@@ -15,6 +15,8 @@ ACCEPT_ENCODING = "gzip, deflate, br, zstd"  # what collect.coding decodes
 def configure(easy: pycurl.Curl, options: CollectorOptions, url: str, *, timeout_ms: int, verify: bool) -> None:
     """Prepare a fresh handle for one GET of `url`; callbacks, cookies and addresses are the caller's."""
     easy.setopt(pycurl.URL, url)
+    # libcurl would else spell a path's escapes in upper case (8.23): another URL than the recorded one to some servers.
+    easy.setopt(pycurl.REQUEST_TARGET, "/" + url.split("/", 3)[3])
     easy.setopt(pycurl.NOSIGNAL, 1)  # libcurl's resolver would else use SIGALRM
     _keep_to_http(easy, options)
     easy.setopt(pycurl.USERAGENT, options.user_agent)

@@ -38,7 +38,7 @@ def build_exchange(
     """The exchange of a hop; `failure` is why it has no final headers."""
     method, http_version, headers = read_request(hop.sent) if hop.sent else ("GET", "", ())
     # A failing hop has no response, except that headers which are not acceptable are shown as far as they came.
-    shown = failure is None or (failure is FailureCode.HTTP_PROTOCOL_ERROR and hop.reader.status_code > 0)
+    shown = failure is None or (failure is FailureCode.HTTP_PROTOCOL_ERROR and hop.reader.final)
     return Exchange(
         started_at=started_at,
         request=Request(method=method, url=hop.url, http_version=http_version, headers=headers),

@@ -7,6 +7,7 @@ Redirects: RFC 9110 §15.4; the method is always GET.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -39,6 +40,8 @@ from metadata_inventory.errors import InvalidUrl
 from metadata_inventory.urls import NormalizedUrl, normalize, resolve
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 
 # Words of libcurl and OpenSSL that help and cannot name an address.
 _TELLING = frozenset(
@@ -174,10 +177,11 @@ class Collection:
 
     def _find_redirect(self, reader: HeaderReader) -> str | None:
         """Where the response leads; None when it is an answer itself, such as one whose Location nobody can follow."""
-        locations = reader.values("location")
+        # An empty one leads nowhere, as in browsers.
+        locations = [raw_value(one) for one in reader.headers if one.name.lower() == "location" and one.value]
         if reader.status_code not in REDIRECTS or not locations:
             return None
-        url = resolve(self._url, locations[0])
+        url = resolve(self._url, _escape(locations[0]))
         if url is None:
             return None
         try:
@@ -207,6 +211,11 @@ class Collection:
             content=content,
             fetched_at=self._now(),
         )
+
+
+def _escape(location: bytes) -> str:
+    """Octets beyond ASCII as escapes, in whatever charset they are: so browsers send them back."""
+    return _BEYOND_ASCII.sub(lambda match: b"%%%02X" % match[0][0], location).decode("ascii")
 
 
 def _name_timings(answer: Answer) -> Timings:

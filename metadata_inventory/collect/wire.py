@@ -52,10 +52,15 @@ class HeaderReader:
             self._read_status(text)
         elif text:
             self._read_field(text, self.headers)
-        elif 100 <= self.status_code < 200 and self.status_code != SWITCHING_PROTOCOLS:
+        elif not self.final:
             self._forget_block()
         else:
             self.complete = True
+
+    @property
+    def final(self) -> bool:
+        """The status line of the final response came: what is read is not of an informational one."""
+        return self.status_code >= 200 or self.status_code == SWITCHING_PROTOCOLS
 
     def values(self, name: str) -> list[str]:
         """The values of a header, in order; `name` in lower case."""

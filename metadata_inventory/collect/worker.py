@@ -90,6 +90,7 @@ class Worker:
             self._drop(token)
         for order in orders:
             self._begin(order)
+        self._resume()  # there may be room since results were taken
         until = time.monotonic() + wait_ms / 1000
         self._nudged = False
         while self._collections:
@@ -110,9 +111,11 @@ class Worker:
         results: list[tuple[str, Outcome]] = []
         size = 0
         while self._finished:
-            size += _weigh(self._finished[0][1])
+            weight = _weigh(self._finished[0][1])
+            size += weight
             if results and size > MAX_RETURN_BYTES:
                 break
+            self._budget.hand_over(weight)
             results.append(self._finished.popleft())
         return tuple(results)
 
@@ -127,14 +130,18 @@ class Worker:
             if self._looking.pop(token, None) is not None:
                 self._dial(self._collections[token], answer)
         self._give_up_late_ones()
-        self._budget.resume()
+        self._resume()
+
+    def _resume(self) -> None:
+        for hop in self._budget.resume():
+            self._settle(self._hops[hop.easy], pycurl.E_WRITE_ERROR, "")
 
     def _begin(self, order: CollectionOrder) -> None:
         try:
             collection = Collection(order, self._options, now)
         except Exception:  # an edge: an order that cannot be carried out must not end the others
             logger.exception("an order cannot be begun")
-            self._finished.append((order.token, fault()))
+            self._finish_with(order.token, fault())
             return
         self._collections[order.token] = collection
         self._proceed(collection)
@@ -182,7 +189,11 @@ class Worker:
 
     def _finish(self, collection: Collection, outcome: Outcome) -> None:
         del self._collections[collection.token]
-        self._finished.append((collection.token, outcome))
+        self._finish_with(collection.token, outcome)
+
+    def _finish_with(self, token: str, outcome: Outcome) -> None:
+        self._budget.keep(_weigh(outcome))
+        self._finished.append((token, outcome))
 
     def _drop(self, token: str) -> None:
         collection = self._collections.pop(token, None)

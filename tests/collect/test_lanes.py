@@ -79,10 +79,13 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 def children() -> list[psutil.Process]:
-    """The processes that collect: children of this process's children, of which the forkserver is the only one."""
-    own = {process.pid for process in psutil.Process().children()}
+    """The processes that collect: children of this process's forkserver. Other tests' services have their own."""
     return [
-        process for process in psutil.Process().children(recursive=True) if process.pid not in own and is_alive(process)
+        process
+        for server in psutil.Process().children()
+        if is_alive(server) and "multiprocessing.forkserver" in " ".join(server.cmdline())
+        for process in server.children()
+        if is_alive(process)
     ]
 
 

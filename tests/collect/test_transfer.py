@@ -253,3 +253,20 @@ def test_bodies_are_returned_a_few_mebibytes_at_a_time(collecting: Collecting, o
         got |= some
     assert most <= 2
     assert {type(outcome) for outcome in got.values()} == {Capture}
+
+
+@pytest.mark.parametrize(
+    ("location", "requested"),
+    [
+        pytest.param("/%c3%a4%7e", "/%c3%a4%7e", id="escapes as they came"),
+        pytest.param("/caf\xe9", "/caf%E9", id="octets that are not UTF-8"),
+        pytest.param("?", "/a?", id="an empty query"),
+    ],
+)
+def test_a_redirect_is_requested_as_it_is_recorded(
+    collecting: Collecting, origin: Origin, location: str, requested: str
+) -> None:
+    origin.redirect("/a", location)
+    origin.page(requested)
+    assert collecting.capture(origin.url("/a")).final_url == origin.url(requested)
+    assert origin.requests[-1].path == requested

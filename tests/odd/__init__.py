@@ -1,0 +1,1 @@
+"""Servers that misbehave, one named case each, and what the collector makes of them."""
