@@ -7,14 +7,18 @@ import json
 import re
 import shlex
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from metadata_inventory import errors
-from metadata_inventory.capture import FailureCode
+from metadata_inventory.capture import CodingError, FailureCode
+from metadata_inventory.collect.set_cookie import CookieFlaw
 from metadata_inventory.policy import retryable
+from metadata_inventory.view import Record
 from metadata_inventory.web.problem import HTTP_CODES, status_of, status_of_failure
 from tests.client import send
 from tests.origin import Origin
@@ -22,6 +26,7 @@ from tests.running import Service
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+RECORD = (ROOT / "docs" / "record.md").read_text()
 API = (ROOT / "docs" / "api.md").read_text()
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 
@@ -41,7 +46,8 @@ def curl(command: str, base: str, page: str) -> urllib.request.Request:
     return request
 
 
-def test_first_request_of_the_readme_answers_as_shown(service: Service, shared_origin: Origin) -> None:
+def test_first_request_of_the_readme_answers_as_shown(deployed_service: Service, shared_origin: Origin) -> None:
+    service = deployed_service
     page = shared_origin.url("/")
     first, second = re.findall(r"```sh\n(curl .*)\n```", README)
     status, record = send(curl(first, service.url, page))
@@ -108,6 +114,39 @@ def test_every_failure_code_is_documented(code: FailureCode) -> None:
 
 def test_no_other_failure_code_is_documented() -> None:
     assert set(rows("Failures")) == set(FailureCode)
+
+
+def first_column(section: str) -> list[str]:
+    return [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
+
+
+def paths(shape: dict[str, Any], components: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Every field of a JSON schema, an item's fields behind `[]`."""
+    shape = components[shape["$ref"]] if "$ref" in shape else shape
+    for option in shape.get("anyOf", []):
+        yield from paths(option, components, prefix)
+    if isinstance(shape.get("items"), dict):
+        yield from paths(shape["items"], components, f"{prefix}[]")
+    for name, inner in shape.get("properties", {}).items():
+        path = f"{prefix}.{name}" if prefix else name
+        yield path
+        yield from paths(inner, components, path)
+
+
+def test_record_page_describes_every_field_once() -> None:
+    (shape,), components = msgspec.json.schema_components([Record], ref_template="{name}")
+    fields = first_column(RECORD.split("## Flaws")[0])
+    assert sorted(fields) == sorted(paths(shape, components))
+
+
+def test_record_page_lists_every_flaw_with_its_meaning() -> None:
+    section = RECORD.split("## Flaws")[1].split("## What")[0]
+    assert first_column(section) == [flaw.value for flaw in CookieFlaw]
+
+
+def test_record_page_lists_every_coding_error() -> None:
+    (line,) = [line for line in RECORD.splitlines() if line.startswith("| `body.coding_error`")]
+    assert set(re.findall(r"`(\w+_codings?)`", line)) == set(get_args(CodingError))
 
 
 def links(text: str) -> list[Any]:
