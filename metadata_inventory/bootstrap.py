@@ -15,7 +15,10 @@ from metadata_inventory.dispatcher import Dispatcher
 from metadata_inventory.inventory import Inventory
 from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.storage.mongo import MongoStore
-from metadata_inventory.web.base import Services
+from metadata_inventory.web.base import Requests, Services
+
+# What is left to do for a request when its collection has ended: reading the record and sending it.
+ANSWER_S = 1.0
 
 
 class Service:
@@ -57,6 +60,7 @@ class Service:
         self.services = Services(
             inventory=Inventory(self._store, self._dispatcher, policy, destinations, now=now),
             check=self._store.check,
+            requests=Requests(),
             collect_timeout_s=settings.collect_timeout_s,
             max_request_bytes=settings.max_request_bytes,
         )
@@ -70,6 +74,7 @@ class Service:
     async def close(self) -> None:
         """Let running collections end within the grace, give the rest back, then end every child."""
         await self._dispatcher.close(self._grace_s)
+        await self.services.requests.answered(ANSWER_S)
         await self._lanes.close()
         await self._store.close()
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from metadata_inventory.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
 from metadata_inventory.errors import InventoryError, QueueFull, StorageUnavailable
-from metadata_inventory.policy import CollectPolicy
+from metadata_inventory.policy import MAX_LOSSES, CollectPolicy
 from metadata_inventory.ports import ClaimStore, Collector, RecordStore
-from metadata_inventory.record import ClaimRequest, Entry, Lease
+from metadata_inventory.record import ClaimRequest, Entry, Job, Lease
 from metadata_inventory.urls import NormalizedUrl, normalize
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,11 @@ POLL_S = 1.0
 # How long an outcome is offered to a database that does not answer. Its lease runs out meanwhile; if nobody else took
 # the job the outcome is still accepted afterwards.
 OFFER_S = 60.0
+# How long giving back what is left may take in the end.
+HAND_BACK_S = 2.0
+# The backlog is looked through by this many at a time, and no further than so many times.
+PAGE = 100
+PAGES = 10
 # Somebody else's attempt is looked for this often.
 FOREIGN_POLL_S = (0.05, 0.5)
 
@@ -79,6 +84,9 @@ class Dispatcher:
         self._attempts: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._work_due = asyncio.Event()
+        self._more_is_due = False  # the last look left jobs behind for want of room
+        self._counting = asyncio.Lock()
+        self._closing = False
         self._backlog_read_at = float("-inf")
         self._backlog = 0
 
@@ -87,7 +95,8 @@ class Dispatcher:
         self.spawn(self._take_due_jobs())
 
     async def close(self, grace_s: float) -> None:
-        """Let what is under way end within `grace_s`, and give the rest back."""
+        """Take no more work, let what is under way end within `grace_s`, and give the rest back."""
+        self._closing = True
         under_way = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
         if under_way:
             await asyncio.wait(under_way, timeout=grace_s)
@@ -95,9 +104,10 @@ class Dispatcher:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lease in left:
-            with contextlib.suppress(StorageUnavailable):  # then it runs out
-                await self._store.postpone(lease, None, delay_ms=0)
+        given_back = (self._store.release(lease) for lease in left)
+        with contextlib.suppress(TimeoutError):  # then the leases run out
+            async with asyncio.timeout(HAND_BACK_S):
+                await asyncio.gather(*given_back, return_exceptions=True)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run in the background, owned here: its errors are logged, `close` ends it."""
@@ -114,20 +124,27 @@ class Dispatcher:
         `known_settled` and `hasten` as in `ClaimRequest`. Raises QueueFull, with nothing left behind, and
         StorageUnavailable, after which the claim may still land.
         """
-        under_way = self._attempts.get(url.id)
-        if under_way is not None:
-            return await asyncio.shield(under_way.answer)
+        while (under_way := self._attempts.get(url.id)) is not None:
+            entry = await asyncio.shield(under_way.answer)
+            if under_way.held or not hasten:
+                return entry
+            await under_way.ended.wait()  # it took nothing, and asked for less than we do
+        lease = Lease(url, self._owner, uuid.uuid4().hex) if self._has_room(url.host) else None
         request = ClaimRequest(
             url=url,
             given_url=given_url,
             requested_at=self._now(),
-            lease=Lease(url, self._owner, uuid.uuid4().hex) if self._has_room(url.host) else None,
+            lease=lease,
             known_settled=known_settled,
             hasten=hasten,
         )
-        if request.lease is not None:
-            return await asyncio.shield(self._attempt(request, request.lease).answer)
-        await self._check_backlog()
+        if lease is not None:
+            return await asyncio.shield(self._attempt(request, lease).answer)
+        if await self._backlog_is_full():
+            waiting = await self._records.find(url)
+            if waiting is None or waiting.job is None:
+                raise QueueFull
+        self._more_is_due = True
         return await self._store.claim(request)
 
     async def settled(self, url: NormalizedUrl, seen: Entry, timeout_s: float) -> Entry | None:
@@ -136,7 +153,8 @@ class Dispatcher:
         attempt = self._attempts.get(url.id)
         if attempt is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(attempt.ended.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await attempt.ended.wait()
             if attempt.accepted is not None and attempt.accepted.capture is not None:
                 return attempt.accepted
         pause_s, longest_s = FOREIGN_POLL_S
@@ -145,7 +163,7 @@ class Dispatcher:
             if entry is None or entry.job is None or entry.settled != seen.settled:
                 return entry
             remaining_s = deadline - time.monotonic()
-            if remaining_s <= 0:
+            if remaining_s <= 0 or self._closing:
                 return None
             await asyncio.sleep(min(pause_s, remaining_s))
             pause_s = min(2 * pause_s, longest_s)
@@ -171,19 +189,16 @@ class Dispatcher:
                 raise
             attempt.answer.set_result(entry)
             if attempt.held and entry.job is not None:
-                attempt.accepted = await self._collect_and_store(lease, entry.job.attempts)
+                attempt.accepted = await self._collect_and_store(lease, entry.job)
         finally:
             del self._attempts[lease.url.id]
             attempt.ended.set()
-            self._work_due.set()  # there is room again
+            if attempt.held and self._more_is_due:  # there is room again
+                self._work_due.set()
 
-    async def _collect_and_store(self, lease: Lease, attempts: int) -> Entry | None:
-        order = CollectionOrder(token=lease.token, url=lease.url.href)
-        try:
-            outcome = await self._collector.collect(order, lease.url.host)
-        except Exception:
-            logger.exception("the collector failed", extra={"record": lease.url.id, "host": lease.url.host})
-            outcome = self._internal_failure("The collector failed.")
+    async def _collect_and_store(self, lease: Lease, job: Job) -> Entry | None:
+        attempts = job.attempts
+        outcome = self._give_up(job) or await self._collect(lease)
         try:
             return await self._offer(lease, outcome, attempts)
         except StorageUnavailable:
@@ -194,6 +209,20 @@ class Dispatcher:
             with contextlib.suppress(StorageUnavailable):
                 return await self._offer(lease, failure, attempts)
         return None
+
+    def _give_up(self, job: Job) -> Failure | None:
+        """A job that took worker after worker with it is not tried again: no 202 is a dead end."""
+        if job.losses < MAX_LOSSES:
+            return None
+        return Failure(code=FailureCode.WORKER_LOST, detail="Worker after worker was lost with it.", at=self._now())
+
+    async def _collect(self, lease: Lease) -> Outcome:
+        order = CollectionOrder(token=lease.token, url=lease.url.href)
+        try:
+            return await self._collector.collect(order, lease.url.host)
+        except Exception:
+            logger.exception("the collector failed", extra={"record": lease.url.id, "host": lease.url.host})
+            return self._internal_failure("The collector failed.")
 
     async def _offer(self, lease: Lease, outcome: Outcome, attempts: int) -> Entry | None:
         """Store the outcome, again and again while the database does not answer; the token makes that harmless."""
@@ -225,35 +254,53 @@ class Dispatcher:
     def _has_room(self, host: str) -> bool:
         """Claims that are on their way to the database count as well: they are not in a lane yet."""
         claiming = sum(1 for attempt in self._attempts.values() if not attempt.answer.done())
-        return self._collector.room(host) > claiming
+        return not self._closing and self._collector.room(host) > claiming
 
-    async def _check_backlog(self) -> None:
-        """Raise QueueFull when enough waits already; the count is at most a second old."""
-        if time.monotonic() - self._backlog_read_at > 1.0:
-            self._backlog = await self._store.backlog(self._queue_limit)
-            self._backlog_read_at = time.monotonic()
-        if self._backlog >= self._queue_limit:
-            raise QueueFull
-        self._backlog += 1
+    async def _backlog_is_full(self) -> bool:
+        """Whether enough waits already; the count is at most a second old, and one for all who ask meanwhile."""
+        async with self._counting:
+            if time.monotonic() - self._backlog_read_at > 1.0:
+                self._backlog = await self._store.backlog(self._queue_limit)
+                self._backlog_read_at = time.monotonic()
+            self._backlog += 1
+            return self._backlog > self._queue_limit
 
     async def _take_due_jobs(self) -> None:
         """Take what waits, and what a lost process left behind, whenever there is room."""
-        while True:
+        while not self._closing:
             self._work_due.clear()
             try:
-                for entry in await self._store.due(limit=100):
-                    self._take(entry)
+                self._more_is_due = await self._look_through_backlog()
             except StorageUnavailable:
                 pass  # the adapter has logged it; the next look is soon enough
             except Exception:
                 logger.exception("the backlog cannot be read")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._work_due.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):  # not wait_for: on 3.11 that can swallow a cancellation
+                    await self._work_due.wait()
 
-    def _take(self, entry: Entry) -> None:
-        url = normalize(entry.normalized_url)
-        if url.id in self._attempts or not self._has_room(url.host):
-            return
+    async def _look_through_backlog(self) -> bool:
+        """Take what there is room for; whether something was left. What one host has too much of hides no other."""
+        left, after = 0, None
+        for _ in range(PAGES):
+            entries = await self._store.due(PAGE, after)
+            left += sum(not self._take(entry) for entry in entries)
+            if len(entries) < PAGE or (entries[-1].job and entries[-1].job.due_at == after):
+                break
+            after = entries[-1].job.due_at if entries[-1].job else None
+        return left > 0
+
+    def _take(self, entry: Entry) -> bool:
+        """Begin an attempt at a due job, unless it is under way here or there is no room."""
+        try:
+            url = normalize(entry.normalized_url)
+        except InventoryError:
+            logger.warning("an entry's URL is refused now", extra={"record": entry.id})
+            return True
+        if url.id in self._attempts:
+            return True
+        if not self._has_room(url.host):
+            return False
         lease = Lease(url, self._owner, uuid.uuid4().hex)
         request = ClaimRequest(
             url=url,
@@ -263,6 +310,7 @@ class Dispatcher:
             known_settled=entry.settled,
         )
         self._attempt(request, lease)
+        return True
 
     # Leases
 
@@ -274,7 +322,9 @@ class Dispatcher:
             pause_s = self._renew_s
             try:
                 still_held = await self._store.renew([attempt.lease for attempt in attempts]) if attempts else set()
-            except StorageUnavailable:
+            except Exception as error:  # an edge: without renewals everything here would be collected twice
+                if not isinstance(error, StorageUnavailable):
+                    logger.exception("leases cannot be renewed")
                 pause_s = min(1.0, self._renew_s)
                 continue
             for attempt in attempts:

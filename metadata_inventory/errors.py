@@ -13,6 +13,7 @@ broken infrastructure. Only `web/` knows which HTTP status a class gets; only ad
         RecordNotFound
       Unavailable
         StorageUnavailable, QueueFull
+      CaptureTooLarge
       StartError
         InvalidSettings, DataDirectoryInUse, AddressInUse, EmbeddedDatabaseFailed
 """
@@ -137,6 +138,10 @@ class QueueFull(Unavailable):
 
     code = "queue_full"
     summary = "Too many collections are waiting."
+
+
+class CaptureTooLarge(InventoryError):
+    """Exchanges that no document takes. The collector's limits should have stopped them: nothing of it is told."""
 
 
 class StartError(InventoryError):

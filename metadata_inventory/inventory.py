@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """An entry, and how it was had: `hit`, it was there and nothing had to be started; `stale`, a refresh runs."""
+    """An entry, and how it was had: `hit`, it was there and nothing was owed; `stale`, a refresh is behind it."""
 
     entry: Entry
     hit: bool
@@ -64,13 +64,16 @@ class Inventory:
         """
         url = self._admit(given_url)
         entry = await self._records.find(url)
-        hit = entry is not None
+        hit = entry is not None and entry.job is None
         if entry is None:
             if not collect:
                 raise RecordNotFound
             entry = await self._dispatcher.begin(url, given_url, known_settled=None)
         elif entry.capture is not None:
-            return Found(entry=entry, hit=True, stale=collect and self._refresh(url, entry, max_age_s))
+            stale = collect and self._policy.stale(entry.capture, self._now(), max_age_s)
+            if stale:
+                self._refresh(url, entry)
+            return Found(entry=entry, hit=True, stale=stale)
         elif entry.job is None and collect and not self._failure_answers(entry):
             hit = False
             entry = await self._dispatcher.begin(url, given_url, known_settled=entry.settled)
@@ -84,7 +87,7 @@ class Inventory:
         url = self._admit(given_url)
         if max_age_s is not None:
             stored = await self._records.find(url)
-            if stored is not None and stored.capture and not self._policy.stale(stored, self._now(), max_age_s):
+            if stored and stored.capture and not self._policy.stale(stored.capture, self._now(), max_age_s):
                 return Collected(entry=stored, ended=True, reused=True)
         begun = await self._dispatcher.begin(url, given_url, known_settled=ANY, hasten=True)
         ended = await self._dispatcher.settled(url, begun, wait_s) if wait_s > 0 else None
@@ -97,8 +100,8 @@ class Inventory:
             raise RecordNotFound
         return await self._wait_to_serve(normalize(entry.normalized_url), entry, wait_s)
 
-    async def content(self, entry: Entry) -> bytes:
-        """The stored body's zstd frame."""
+    async def content(self, entry: Entry) -> bytes | None:
+        """The stored body's zstd frame; None when a newer capture has just taken the entry's place: read it again."""
         return await self._records.content(entry)
 
     def _admit(self, given_url: str) -> NormalizedUrl:
@@ -110,13 +113,10 @@ class Inventory:
     def _failure_answers(self, entry: Entry) -> bool:
         return entry.failure is not None and self._policy.failure_answers(entry.failure, self._now())
 
-    def _refresh(self, url: NormalizedUrl, entry: Entry, max_age_s: float | None) -> bool:
+    def _refresh(self, url: NormalizedUrl, entry: Entry) -> None:
         """Start a refresh behind a stale capture. A refresh that failed lately is not tried again at once."""
-        if not self._policy.stale(entry, self._now(), max_age_s):
-            return False
         if entry.job is None and not self._failure_answers(entry):
             self._dispatcher.spawn(self._begin_refresh(url, entry))
-        return True
 
     async def _begin_refresh(self, url: NormalizedUrl, entry: Entry) -> None:
         try:

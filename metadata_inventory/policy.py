@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from metadata_inventory.capture import Failure, FailureCode
-from metadata_inventory.record import Entry, StoredFailure
+from metadata_inventory.capture import Capture, Failure, FailureCode
+from metadata_inventory.record import StoredFailure
 
 # What may pass by itself, and how many attempts it is worth at most; the others never change by waiting a little.
 _ATTEMPTS = {
@@ -21,6 +21,9 @@ _ATTEMPTS = {
     FailureCode.WORKER_LOST: 3,
     FailureCode.INTERNAL_ERROR: 2,
 }
+
+# A job whose lease ran out so often takes its workers with it: it is stored as `worker_lost`.
+MAX_LOSSES = 10
 
 # A refusal was made under rules that the operator may change any moment.
 _REFUSAL_TTL_S = 60.0
@@ -68,9 +71,8 @@ class CollectPolicy(Struct, frozen=True, kw_only=True):
             return False
         return now < stored.retry_at
 
-    def stale(self, entry: Entry, now: datetime, max_age_s: float | None) -> bool:
+    def stale(self, capture: Capture, now: datetime, max_age_s: float | None) -> bool:
         """Whether the capture is older than the caller's `max_age_s`, or without one than the freshness setting."""
-        limit_s = self.freshness_s if max_age_s is None else max_age_s
-        if max_age_s is None and self.freshness_s == 0:
-            return False
-        return entry.checked_at is None or now - entry.checked_at > timedelta(seconds=limit_s)
+        if max_age_s is None:
+            return self.freshness_s > 0 and now - capture.fetched_at > timedelta(seconds=self.freshness_s)
+        return now - capture.fetched_at > timedelta(seconds=max_age_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from metadata_inventory.capture import Capture, CollectionOrder, Outcome
@@ -19,8 +20,8 @@ class RecordStore(Protocol):
     async def find_by_id(self, record_id: str) -> Entry | None:
         """As `find`, by the record's id."""
 
-    async def content(self, entry: Entry) -> bytes:
-        """The zstd frame of the entry's body, when `find` left it out."""
+    async def content(self, entry: Entry) -> bytes | None:
+        """The zstd frame of the entry's body, also when `find` left it out; None when a newer capture replaced it."""
 
     async def check(self) -> None:
         """Read and write something that is no record, so that a full or read-only database is noticed."""
@@ -49,11 +50,17 @@ class ClaimStore(Protocol):
     async def fail(self, lease: Lease, failure: StoredFailure) -> Entry | None:
         """Store the failure and end the job; a record that was complete stays so. None as in `complete`."""
 
-    async def postpone(self, lease: Lease, failure: StoredFailure | None, *, delay_ms: int) -> Entry | None:
-        """Give the job back, due again after `delay_ms`. With a failure this was an attempt, without it was not."""
+    async def postpone(self, lease: Lease, failure: StoredFailure, *, delay_ms: int) -> Entry | None:
+        """Store the failure of an attempt; the job is due again after `delay_ms`. None as in `complete`."""
 
-    async def due(self, limit: int) -> list[Entry]:
-        """Up to `limit` entries whose job anybody may take now, longest due first, bodies left out."""
+    async def release(self, lease: Lease) -> None:
+        """Give the job back at once, as if it had never been taken."""
+
+    async def due(self, limit: int, after: datetime | None = None) -> list[Entry]:
+        """Up to `limit` entries whose job anybody may take now, longest due first, captures left out.
+
+        `after` leaves out those that are due since then or longer, for reading on.
+        """
 
     async def backlog(self, limit: int) -> int:
         """How many jobs wait without a lease, counted up to `limit`."""

@@ -30,11 +30,15 @@ class Lease(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """Work that is owed. `due_at` is when anybody may take it: with a lease, when that runs out; else when to try."""
+    """Work that is owed. `due_at` is when anybody may take it: with a lease, when that runs out; else when to try.
+
+    `attempts` have failed; `losses` are leases that ran out, of processes that were lost with the job or before it.
+    """
 
     queued_at: datetime
     due_at: datetime
     attempts: int
+    losses: int
     owner: str | None
     token: str | None
 

@@ -16,10 +16,11 @@ def get(service: Service, url: str, *, wait_s: int = 0, collect: bool = True) ->
     return send(urllib.request.Request(f"{service.url}/api/metadata/?{query}"))
 
 
-def post(service: Service, url: str) -> tuple[int, Any]:
+def post(service: Service, url: str, *, wait_s: int | None = None) -> tuple[int, Any]:
     body = json.dumps({"url": url}).encode()
     headers = {"Content-Type": "application/json"}
-    return send(urllib.request.Request(f"{service.url}/api/metadata/", body, headers))
+    query = "" if wait_s is None else f"?wait={wait_s}"
+    return send(urllib.request.Request(f"{service.url}/api/metadata/{query}", body, headers))
 
 
 def send(request: urllib.request.Request) -> tuple[int, Any]:

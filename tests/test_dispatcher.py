@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from metadata_inventory.urls import normalize
+from metadata_inventory.policy import MAX_LOSSES
+from metadata_inventory.urls import NormalizedUrl, normalize
 from tests.client import get, post
 from tests.origin import Origin
 from tests.running import Service
@@ -83,6 +85,25 @@ def test_ended_service_hands_its_running_jobs_back(
     assert (document["status"], document["job"]["lease"], document["job"]["attempts"]) == ("pending", None, 0)
 
 
+def test_end_waits_for_what_ends_in_time_and_no_longer(
+    narrow: Service, shared_origin: Origin, records: Collection[dict[str, Any]]
+) -> None:
+    """The request that waits is answered, and the end comes long before the grace is over."""
+    path = f"/{uuid.uuid4().hex}"
+    shared_origin.page(path, "in time")
+    shared_origin.hold(path)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(post, narrow, shared_origin.url(path))
+        shared_origin.wait_for(path, 1)
+        narrow.process.terminate()
+        wait_until(lambda: "ending" in narrow.log, 10)
+        shared_origin.release(path)
+        status, record = waiting.result()
+    assert (status, record["page_source"]) == (201, "in time")
+    assert narrow.process.wait(30) == 0
+    assert "is killed" not in narrow.log
+
+
 def test_lost_lease_ends_the_attempt(
     narrow: Service, shared_origin: Origin, records: Collection[dict[str, Any]]
 ) -> None:
@@ -102,14 +123,10 @@ def test_lost_lease_ends_the_attempt(
     assert document["job"]["lease"] == taken
 
 
-def test_collection_that_nobody_holds_any_more_is_taken_up(
-    narrow: Service, shared_origin: Origin, records: Collection[dict[str, Any]]
-) -> None:
-    """A lease of a process that is gone: put down as such a process leaves it."""
-    path = f"/{uuid.uuid4().hex}"
-    url = normalize(shared_origin.url(path))
-    shared_origin.page(path, "taken up")
-    job = {"queued_ms": 1, "due_ms": 1, "attempts": 0, "lease": {"owner": "gone", "token": "gone"}}
+def leave_behind(records: Collection[dict[str, Any]], url: NormalizedUrl, losses: int) -> None:
+    """A job as a process that is gone leaves it."""
+    lease = {"owner": "gone", "token": "gone"}
+    job = {"queued_ms": 1, "due_ms": 1, "attempts": 0, "losses": losses, "lease": lease}
     records.insert_one(
         {
             "_id": url.id,
@@ -124,5 +141,38 @@ def test_collection_that_nobody_holds_any_more_is_taken_up(
             "job": job,
         }
     )
+
+
+def test_collection_that_nobody_holds_any_more_is_taken_up(
+    narrow: Service, shared_origin: Origin, records: Collection[dict[str, Any]]
+) -> None:
+    path = f"/{uuid.uuid4().hex}"
+    url = normalize(shared_origin.url(path))
+    shared_origin.page(path, "taken up")
+    leave_behind(records, url, losses=0)
     shared_origin.wait_for(path, 1)
     wait_until(lambda: get(narrow, url.href)[0] == 200, 20)
+
+
+def test_job_that_is_lost_again_and_again_is_given_up(
+    narrow: Service, shared_origin: Origin, records: Collection[dict[str, Any]]
+) -> None:
+    path = f"/{uuid.uuid4().hex}"
+    url = normalize(shared_origin.url(path))
+    leave_behind(records, url, losses=MAX_LOSSES)
+
+    def given_up() -> bool:
+        status, problem = get(narrow, url.href)
+        return status == 502 and problem["code"] == "worker_lost"
+
+    wait_until(given_up, 20)
+    assert shared_origin.count(path) == 0
+
+
+def test_post_of_what_takes_too_long_answers_504(mongo_uri: str, database: str, tmp_path: Path) -> None:
+    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database, "INVENTORY_COLLECT_TIMEOUT_S": "1"}
+    with Origin() as origin, Service(tmp_path, "--allow-destination", "127.0.0.0/8", environ=environ) as service:
+        service.wait_for_answer()
+        origin.hold("/")
+        status, problem = post(service, origin.url("/"))
+        assert (status, problem["code"]) == (504, "http_response_timeout")

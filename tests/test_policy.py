@@ -7,8 +7,7 @@ from msgspec.structs import replace
 
 from metadata_inventory.capture import FailureCode
 from metadata_inventory.policy import CollectPolicy, retryable
-from metadata_inventory.record import Entry, Status
-from tests.builders import FETCHED_AT, a_failure, a_url
+from tests.builders import FETCHED_AT, a_capture, a_failure, a_url
 
 POLICY = CollectPolicy(max_attempts=3, retry_base_s=2, retry_max_s=5, failure_ttl_s=300, freshness_s=0, rules="a")
 
@@ -73,20 +72,6 @@ def test_refusal_is_short_lived_and_void_under_other_rules() -> None:
      (60, 120, 100, False), (0, 0, 1, True)],
 )  # fmt: skip
 def test_staleness(freshness_s: float, max_age_s: float | None, age_s: float, stale: bool) -> None:
-    url = a_url()
-    entry = Entry(
-        id=url.id,
-        url=url.href,
-        normalized_url=url.href,
-        status=Status.COMPLETE,
-        revision=1,
-        requested_at=FETCHED_AT,
-        checked_at=FETCHED_AT,
-        unchanged_count=0,
-        settled="token",
-        capture=None,
-        failure=None,
-        job=None,
-    )
+    capture = a_capture(a_url())
     policy = replace(POLICY, freshness_s=freshness_s)
-    assert policy.stale(entry, FETCHED_AT + timedelta(seconds=age_s), max_age_s) is stale
+    assert policy.stale(capture, FETCHED_AT + timedelta(seconds=age_s), max_age_s) is stale

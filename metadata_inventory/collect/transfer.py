@@ -136,8 +136,13 @@ class Collection:
             return None
         if code is not None:
             hop.tls = hop.tls or describe_handshake(hop, unverified)
-        self._header_bytes += hop.reader.size_bytes
-        self._exchanges.append(build_exchange(hop, self._started_at, self._answer, code, self._read_cookies(hop)))
+        cookies = self._read_cookies(hop)
+        # A cookie's path and domain come from the URL when its line has none, and can be longer than the line.
+        self._header_bytes += hop.reader.size_bytes + sum(len(one.path) + len(one.domain or "") for one in cookies)
+        if code is None and self._header_bytes > self._options.headers.max_collection_bytes:
+            code, cookies = FailureCode.HTTP_PROTOCOL_ERROR, ()
+            words = "The headers of all hops are too long, with the paths of their cookies."
+        self._exchanges.append(build_exchange(hop, self._started_at, self._answer, code, cookies))
         if code is not None:
             return self._failure(code, hop.reader.violation or (words if code in _TELLING else ""))
         if hop.redirect is not None:

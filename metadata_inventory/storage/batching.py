@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
+
+from metadata_inventory.errors import StorageUnavailable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Item, Answer]):
-    """Groups calls of `run`, which is given the items in order and returns an answer for each, or raises for all."""
+    """Groups calls of `run`, which is given the items in order and returns an answer or an exception for each.
+
+    When it raises, that is for the whole batch; StorageUnavailable is for all that wait behind it as well: what could
+    not be had for one batch would keep the next ones waiting as long again.
+    """
 
     def __init__(
         self,
-        run: Callable[[list[Item]], Awaitable[list[Answer]]],
+        run: Callable[[list[Item]], Awaitable[Sequence[Answer | Exception]]],
         *,
         size: Callable[[Item], int] = lambda item: 0,
         max_items: int = 200,
@@ -65,13 +71,16 @@ class Batcher(Generic[Item, Answer]):
     async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._run([item for item, _ in batch])
-        except BaseException as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-            return
+        except StorageUnavailable as error:
+            answers = [error] * (len(batch) + len(self._waiting))
+            batch += self._waiting
+            self._waiting.clear()
+        except Exception as error:
+            answers = [error] * len(batch)
         for (_, future), answer in zip(batch, answers, strict=True):
-            if not future.done():
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
                 future.set_result(answer)

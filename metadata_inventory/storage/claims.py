@@ -17,13 +17,14 @@ Filters carry `normalized_url` beside `_id`: it is the shard key.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from pymongo import UpdateOne
 
 from metadata_inventory.capture import Capture
 from metadata_inventory.record import ANY, ClaimRequest, Lease, Status, StoredFailure
-from metadata_inventory.storage.documents import SCHEMA_VERSION, capture_fields, failure_fields
+from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields
 from metadata_inventory.urls import NormalizedUrl
 
 Expression = Mapping[str, Any]
@@ -35,6 +36,17 @@ NOW: Expression = {"$toLong": "$$NOW"}
 DUE: Expression = {"job.due_ms": {"$gt": 0}, "$expr": {"$lte": ["$job.due_ms", NOW]}}
 
 _HAS_JOB: Expression = {"$gt": ["$job.due_ms", 0]}
+_UNLEASED: Expression = {"$eq": [{"$ifNull": ["$job.lease", None]}, None]}
+# A lease that is taken over has been lost by somebody; what is lost again and again is given up in the end.
+_ONE_WHEN_LEASED: Expression = {"$cond": [_UNLEASED, 0, 1]}
+
+
+def due(after: datetime | None) -> Expression:
+    """Jobs that anybody may take now; of these only what became due later than `after`."""
+    if after is None:
+        return DUE
+    return {**DUE, "job.due_ms": {"$gt": round(after.timestamp() * 1000)}}
+
 
 # Jobs that wait without a lease, due or not.
 UNLEASED: Expression = {"job.due_ms": {"$gt": 0}, "job.lease": None}
@@ -52,14 +64,15 @@ def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
     if request.lease is not None:
         free.append({"$and": [_HAS_JOB, {"$lte": ["$job.due_ms", NOW]}]})
     if request.hasten:
-        free.append({"$and": [_HAS_JOB, {"$eq": [{"$ifNull": ["$job.lease", None]}, None]}]})
+        free.append({"$and": [_HAS_JOB, _UNLEASED]})
     free.append({"$and": [{"$not": [_HAS_JOB]}, _knows(request.known_settled)]})
 
     lease = {"owner": request.lease.owner, "token": request.lease.token} if request.lease else None
     job = {
         "queued_ms": {"$ifNull": ["$job.queued_ms", NOW]},
         "attempts": {"$ifNull": ["$job.attempts", 0]},
-        "due_ms": {"$add": [NOW, lease_ms]} if lease else NOW,
+        "losses": {"$add": [{"$ifNull": ["$job.losses", 0]}, _ONE_WHEN_LEASED]},
+        "due_ms": {"$add": [NOW, lease_ms]} if lease else {"$min": [{"$ifNull": ["$job.due_ms", NOW]}, NOW]},
         "lease": {"$literal": lease},
     }
     taken: Expression = {"$or": free}
@@ -82,13 +95,13 @@ def renew(lease: Lease, lease_ms: int) -> UpdateOne:
     return UpdateOne(_held(lease), [{"$set": {"job.due_ms": {"$add": [NOW, lease_ms]}}}])
 
 
-def complete(lease: Lease, capture: Capture, *, content_inline: bool) -> UpdateOne:
+def complete(lease: Lease, capture: Capture, fields_of_capture: Expression, *, content_inline: bool) -> UpdateOne:
     """Store the capture and end the job. Operators, no pipeline: nothing here is evaluated."""
     content = {"content": capture.content} if content_inline else {"content_file": True}
     other = {"content_file": ""} if content_inline else {"content": ""}
     fields = {
         "status": Status.COMPLETE,
-        "capture": capture_fields(capture),
+        "capture": fields_of_capture,
         "checked_at": capture.fetched_at,
         "settled": lease.token,
         **content,
@@ -109,18 +122,30 @@ def fail(lease: Lease, failure: StoredFailure) -> UpdateOne:
     return UpdateOne(_held(lease), [{"$set": fields}])
 
 
-def postpone(lease: Lease, failure: StoredFailure | None, delay_ms: int) -> UpdateOne:
-    """Give the job back, to be taken after a while; with a failure the attempt counts."""
+def postpone(lease: Lease, failure: StoredFailure, delay_ms: int) -> UpdateOne:
+    """Store the failure of an attempt, and let the job be taken again after a while."""
+    fields = {
+        "job": _given_back(attempts=1, delay_ms=delay_ms),
+        "failure": {"$literal": failure_fields(failure)},
+        "settled": {"$literal": lease.token},
+    }
+    return UpdateOne(_held(lease), [{"$set": fields}])
+
+
+def release(lease: Lease) -> UpdateOne:
+    """Give the job back as it was. Nothing has come of it: whoever waits for an outcome waits on."""
+    return UpdateOne(_held(lease), [{"$set": {"job": _given_back(attempts=0, delay_ms=0)}}])
+
+
+def _given_back(*, attempts: int, delay_ms: int) -> Expression:
     job = {
         "queued_ms": "$job.queued_ms",
-        "attempts": {"$add": ["$job.attempts", 1 if failure is not None else 0]},
+        "attempts": {"$add": ["$job.attempts", attempts]},
+        "losses": {"$ifNull": ["$job.losses", 0]},
         "due_ms": {"$add": [NOW, delay_ms]},
         "lease": None,
     }
-    fields: dict[str, Any] = {"job": {"$mergeObjects": [job]}, "settled": {"$literal": lease.token}}
-    if failure is not None:
-        fields["failure"] = {"$literal": failure_fields(failure)}
-    return UpdateOne(_held(lease), [{"$set": fields}])
+    return {"$mergeObjects": [job]}
 
 
 def _knows(settled: str | None) -> Expression:

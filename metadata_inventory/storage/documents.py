@@ -4,7 +4,7 @@
      unchanged_count, settled, schema_version,
      capture: {final_url, exchanges, body, fetched_at, …}, content: BinData(zstd frame) | content_file: true,
      failure: {failure: {…}, attempts, retry_at, policy},
-     job: {queued_ms, due_ms, attempts, lease: null | {owner, token}}}
+     job: {queued_ms, due_ms, attempts, losses, lease: null | {owner, token}}}
 
 Instants are BSON dates (whole milliseconds, UTC), but for those of `job`: they are milliseconds as numbers, because
 they are computed and compared on the server (`$$NOW`). Header names and the like are values, never keys.
@@ -71,6 +71,7 @@ def _to_job(fields: Document) -> Job:
         queued_at=_instant(fields["queued_ms"]),
         due_at=_instant(fields["due_ms"]),
         attempts=fields["attempts"],
+        losses=fields.get("losses", 0),
         owner=lease["owner"],
         token=lease["token"],
     )

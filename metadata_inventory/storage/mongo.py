@@ -11,24 +11,30 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+import bson
+import pymongo
 from bson.codec_options import CodecOptions
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
 from gridfs import AsyncGridFSBucket
 from msgspec.structs import replace
-from pymongo import AsyncMongoClient, UpdateOne, WriteConcern
+from pymongo import AsyncMongoClient, ReadPreference, UpdateOne, WriteConcern
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from metadata_inventory.capture import Capture
-from metadata_inventory.errors import StorageUnavailable
+from metadata_inventory.errors import CaptureTooLarge, StorageUnavailable
 from metadata_inventory.record import ClaimRequest, Entry, Lease, StoredFailure
 from metadata_inventory.storage import claims
 from metadata_inventory.storage.batching import Batcher
 from metadata_inventory.storage.bodies import BodyFiles
-from metadata_inventory.storage.documents import WITHOUT_CAPTURE, Document, to_entry
+from metadata_inventory.storage.documents import WITHOUT_CAPTURE, Document, capture_fields, failure_fields, to_entry
 from metadata_inventory.urls import NormalizedUrl
 
 logger = logging.getLogger(__name__)
@@ -38,12 +44,26 @@ DUPLICATE_KEY = 11000
 
 # A document takes 16 MiB; a larger body goes to GridFS, so that exchanges always fit beside it.
 MAX_INLINE_BYTES = 8 * 1024 * 1024
+# What the rest of a capture may take: with a body inside the document, both stay below its 16 MiB.
+MAX_CAPTURE_BYTES = 7 * 1024 * 1024
 # A body up to this comes with the group query; a larger one is read when it is wanted.
 MAX_GROUPED_BYTES = 256 * 1024
 
 _SMALL_CONTENT = {
     "$cond": [{"$gt": ["$capture.body.stored_length", MAX_GROUPED_BYTES]}, "$$REMOVE", "$content"],
 }
+
+
+# What an operation that cannot be put into a message is refused with, by the driver or by BSON.
+UNSENDABLE = (BSONError, OverflowError, UnicodeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One operation of a batch, and about how many bytes it is."""
+
+    operation: UpdateOne
+    size_bytes: int = 4096
 
 
 class MongoStore:
@@ -57,8 +77,13 @@ class MongoStore:
             appname="metadata-inventory",
             serverMonitoringMode="poll",
         )
+        # Whatever the URI says: a claim is read back, and only the primary knows what became of it.
         self._database: AsyncDatabase[dict[str, Any]] = self._client.get_database(
-            database, codec_options=CodecOptions(tz_aware=True, tzinfo=UTC), write_concern=DURABLE
+            database,
+            codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("local"),
+            write_concern=DURABLE,
         )
         self._records = self._database.get_collection("records")
         self._timeout_s = timeout_s
@@ -66,7 +91,7 @@ class MongoStore:
         self._prepared = asyncio.Event()
         self._preparing: asyncio.Task[None] | None = None
         self._bodies = BodyFiles(AsyncGridFSBucket(self._database, bucket_name="bodies"))
-        self._write: Batcher[UpdateOne, None] = Batcher(self._write_batch, size=_encoded_bytes)
+        self._write: Batcher[Write, None] = Batcher(self._write_batch, size=lambda write: write.size_bytes)
         self._read: Batcher[str, Document | None] = Batcher(self._read_batch)
         self._read_job: Batcher[str, Document | None] = Batcher(self._read_job_batch)
 
@@ -94,17 +119,17 @@ class MongoStore:
         document = await self._read(found["normalized_url"])
         return to_entry(document) if document else None
 
-    async def content(self, entry: Entry) -> bytes:
-        if entry.capture is None:
-            return b""
-        if entry.capture.content:
-            return entry.capture.content
+    async def content(self, entry: Entry) -> bytes | None:
+        if entry.capture is None or entry.capture.content:
+            return entry.capture.content if entry.capture else b""
         async with self._available():
             identity = {"_id": entry.id, "normalized_url": entry.normalized_url, "revision": entry.revision}
             document = await self._records.find_one(identity, {"content": 1, "content_file": 1})
-            if document is not None and "content" in document:
-                return bytes(document["content"])
-            return await self._bodies.get(entry.capture.body.sha256)
+            if document is None:
+                return None
+            if document.get("content_file"):
+                return await self._bodies.get(entry.capture.body.sha256)
+            return bytes(document["content"])
 
     async def check(self) -> None:
         async with self._available():
@@ -115,43 +140,51 @@ class MongoStore:
     # ClaimStore
 
     async def claim(self, request: ClaimRequest) -> Entry:
-        await self._write(claims.claim(request, self._lease_ms))
+        await self._write(Write(claims.claim(request, self._lease_ms)))
         document = await self._read_job(request.url.href)
         if document is None:  # deleted in between: what the claim put down was deleted with it
             raise StorageUnavailable("The record was deleted while it was being claimed.", retry_after_s=1)
         return to_entry(document)
 
     async def renew(self, leases: Sequence[Lease]) -> set[str]:
-        await asyncio.gather(*(self._write(claims.renew(lease, self._lease_ms)) for lease in leases))
+        await asyncio.gather(*(self._write(Write(claims.renew(lease, self._lease_ms))) for lease in leases))
         documents = await asyncio.gather(*(self._read_job(lease.url.href) for lease in leases))
         entries = [to_entry(document) for document in documents if document]
         held = {entry.job.token for entry in entries if entry.job is not None}
         return {lease.token for lease in leases} & held
 
     async def complete(self, lease: Lease, capture: Capture) -> Entry | None:
+        encoded = bson.encode(capture_fields(capture))
+        if len(encoded) > MAX_CAPTURE_BYTES:
+            raise CaptureTooLarge
         inline = len(capture.content) <= MAX_INLINE_BYTES
         if not inline:
             async with self._available():
                 await self._bodies.put(capture.body.sha256, capture.content)
-        entry = await self._settle(lease, claims.complete(lease, capture, content_inline=inline))
+        operation = claims.complete(lease, capture, RawBSONDocument(encoded), content_inline=inline)
+        size_bytes = len(encoded) + (len(capture.content) if inline else 0)
+        entry = await self._settle(lease, Write(operation, size_bytes))
         return replace(entry, capture=capture) if entry else None
 
     async def fail(self, lease: Lease, failure: StoredFailure) -> Entry | None:
-        return await self._settle(lease, claims.fail(lease, failure))
+        return await self._settle(lease, Write(claims.fail(lease, _bounded(failure))))
 
-    async def postpone(self, lease: Lease, failure: StoredFailure | None, *, delay_ms: int) -> Entry | None:
-        return await self._settle(lease, claims.postpone(lease, failure, delay_ms))
+    async def postpone(self, lease: Lease, failure: StoredFailure, *, delay_ms: int) -> Entry | None:
+        return await self._settle(lease, Write(claims.postpone(lease, _bounded(failure), delay_ms)))
 
-    async def due(self, limit: int) -> list[Entry]:
+    async def release(self, lease: Lease) -> None:
+        await self._write(Write(claims.release(lease)))
+
+    async def due(self, limit: int, after: datetime | None = None) -> list[Entry]:
         async with self._available():
-            found = self._records.find(claims.DUE, WITHOUT_CAPTURE).sort("job.due_ms").limit(limit)
-            return [to_entry(document) async for document in found]
+            found = self._records.find(claims.due(after), WITHOUT_CAPTURE).sort("job.due_ms").limit(limit)
+            return [entry async for document in found if (entry := _readable(document))]
 
     async def backlog(self, limit: int) -> int:
         async with self._available():
             return await self._records.count_documents(claims.UNLEASED, limit=limit)
 
-    async def _settle(self, lease: Lease, write: UpdateOne) -> Entry | None:
+    async def _settle(self, lease: Lease, write: Write) -> Entry | None:
         await self._write(write)
         document = await self._read_job(lease.url.href)
         if document is None or document["settled"] != lease.token:
@@ -160,23 +193,30 @@ class MongoStore:
 
     # What goes over the wire
 
-    async def _write_batch(self, writes: list[UpdateOne]) -> list[None]:
+    async def _write_batch(self, writes: list[Write]) -> list[Exception | None]:
+        """Carry the operations out, each answered for itself: a bad one does not take its neighbours along."""
         deadline = time.monotonic() + self._timeout_s
         async with self._available():
-            while True:
-                try:
-                    await self._records.bulk_write(writes, ordered=False)
-                except BulkWriteError as error:
-                    _raise_unless_duplicates(error)
-                except PyMongoError as error:
-                    if not _unknown(error) or time.monotonic() >= deadline:
-                        raise
-                    logger.warning(
-                        "a write of %d operations was not answered, repeating it: %s", len(writes), _name(error)
-                    )
-                    await asyncio.sleep(0.05)
-                    continue
-                return [None] * len(writes)
+            try:
+                return await self._write_repeatedly([write.operation for write in writes], deadline)
+            except UNSENDABLE as error:
+                if len(writes) == 1:
+                    return [error]
+        return [answer for write in writes for answer in await self._write_batch([write])]
+
+    async def _write_repeatedly(self, operations: list[UpdateOne], deadline: float) -> list[Exception | None]:
+        while True:
+            try:
+                with pymongo.timeout(max(0.05, deadline - time.monotonic())):
+                    await self._records.bulk_write(operations, ordered=False)
+                return [None] * len(operations)
+            except BulkWriteError as error:
+                return _read_errors(error, len(operations))
+            except PyMongoError as error:
+                if not _unknown(error) or time.monotonic() >= deadline:
+                    raise
+                logger.warning("%d writes were not answered, repeating them: %s", len(operations), _name(error))
+                await asyncio.sleep(0.05)
 
     async def _read_batch(self, urls: list[str]) -> list[Document | None]:
         async with self._available():
@@ -217,16 +257,13 @@ class MongoStore:
                 delay_s = min(2 * delay_s, 2.0)
 
 
-def _encoded_bytes(write: UpdateOne) -> int:
-    """About how large the write is; only a capture's content makes one large."""
-    update = write._doc
-    fields: Mapping[str, Any] = update.get("$set", {}) if isinstance(update, Mapping) else {}
-    return 4096 + len(fields.get("content", b""))
-
-
 def _name(error: PyMongoError) -> str:
     """What may be logged of an error: the driver's own texts quote documents, with the query strings of URLs."""
-    return f"{type(error).__name__} {getattr(error, 'code', None) or ''}".strip()
+    codes = {getattr(error, "code", None)}
+    if isinstance(error, BulkWriteError):
+        details = error.details or {}
+        codes = {one.get("code") for kind in ("writeErrors", "writeConcernErrors") for one in details.get(kind, [])}
+    return " ".join([type(error).__name__, *(str(code) for code in codes if code is not None)])
 
 
 def _in_order(urls: list[str], documents: list[dict[str, Any]]) -> list[Document | None]:
@@ -239,9 +276,30 @@ def _unknown(error: PyMongoError) -> bool:
     return error.timeout or isinstance(error, AutoReconnect)
 
 
-def _raise_unless_duplicates(error: BulkWriteError) -> None:
-    """A duplicate key is an answer: somebody else was first."""
+def _read_errors(error: BulkWriteError, count: int) -> list[Exception | None]:
+    """What became of each operation. A duplicate key is an answer: of two inserts another one was first."""
     details = error.details or {}
-    codes = {failure["code"] for failure in details.get("writeErrors", [])}
-    if codes != {DUPLICATE_KEY} or details.get("writeConcernErrors"):
+    if details.get("writeConcernErrors"):
         raise error
+    answers: list[Exception | None] = [None] * count
+    for failed in details.get("writeErrors", []):
+        if failed["code"] != DUPLICATE_KEY:
+            logger.warning("the database refused a write: error %s", failed["code"])
+            answers[failed["index"]] = StorageUnavailable("The database refused to write.")
+    return answers
+
+
+def _bounded(failure: StoredFailure) -> StoredFailure:
+    """The failure with no more exchanges than a document takes."""
+    if len(bson.encode(failure_fields(failure))) <= MAX_CAPTURE_BYTES:
+        return failure
+    return replace(failure, failure=replace(failure.failure, exchanges=()))
+
+
+def _readable(document: Document) -> Entry | None:
+    """The entry; None, told in the log, when this version cannot read it. Others behind it are not to suffer."""
+    try:
+        return to_entry(document)
+    except Exception:
+        logger.exception("a document cannot be read", extra={"record": document.get("_id")})
+        return None

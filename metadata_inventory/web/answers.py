@@ -23,7 +23,7 @@ MAX_WAIT_S = 30
 # Decoding and encoding a larger page takes a thread; the loop goes on meanwhile.
 THREAD_BYTES = 256 * 1024
 
-_PREFERENCE = re.compile(r"\s*([a-z-]+)\s*(?:=\s*\"?(\d+)\"?)?\s*(?:;[^,]*)?(?:,|$)", re.IGNORECASE)
+_PREFERENCE = re.compile(r"\s*([a-z-]+)\s*(?:=\s*\"?(\d{1,9})\"?)?\s*(?:;[^,]*)?(?:,|$)", re.IGNORECASE)
 
 
 class EntryHandler(BaseHandler):
@@ -41,13 +41,15 @@ class EntryHandler(BaseHandler):
         self.set_header("ETag", etag(entry, names))
         self.set_header("Cache-Status", f"http-metadata-inventory; {cache_status}")
         self.set_header("Cache-Control", "no-cache")
-        if status == 200 and self.check_etag_header():
-            self.set_status(304)
-            self.finish()
+        if status == 200 and self.matches_etag():
             return
         self.set_header("Last-Modified", format_datetime(capture.fetched_at, usegmt=True))
         self.set_header("Age", str(max(0, int((datetime.now(UTC) - capture.fetched_at).total_seconds()))))
         content = await self.services.inventory.content(entry) if "page_source" in names else b""
+        if content is None:  # a newer capture has just taken its place
+            newer = await self.services.inventory.read(entry.id, wait_s=0)
+            await self.answer(newer, fields, cache_status, status)
+            return
         if capture.body.length > THREAD_BYTES:
             encoded = await asyncio.to_thread(encode_record, entry, capture, content, names)
         else:
@@ -84,18 +86,19 @@ class EntryHandler(BaseHandler):
         self.reply_problem(answer, {"Retry-After": str(retry_after_s(stored.retry_at))})
 
     def wait_s(self, asked_s: int | None, default_s: float = 0) -> float:
-        """How long the caller will wait: the query's word, else `Prefer` (RFC 7240)."""
-        if asked_s:
+        """How long the caller will wait: the query's word, else `Prefer`; both of its kinds say "wait, then go on"."""
+        if asked_s is not None:
             return asked_s
-        for name, number in _PREFERENCE.findall(self.request.headers.get("Prefer", "")):
-            if name.lower() == "respond-async":
-                self.set_header("Preference-Applied", "respond-async")
-                return 0
-            if name.lower() == "wait" and number:
-                wait_s = min(int(number), MAX_WAIT_S)
-                self.set_header("Preference-Applied", f"wait={wait_s}")
-                return wait_s
-        return default_s if asked_s is None else asked_s
+        given = self.request.headers.get("Prefer", "")
+        preferences = {name.lower(): number for name, number in reversed(_PREFERENCE.findall(given))}
+        if preferences.get("wait"):
+            wait_s = min(int(preferences["wait"]), MAX_WAIT_S)
+            self.set_header("Preference-Applied", f"wait={wait_s}")
+            return wait_s
+        if "respond-async" in preferences:
+            self.set_header("Preference-Applied", "respond-async")
+            return 0
+        return default_s
 
 
 def encode_record(entry: Entry, capture: Capture, content: bytes, names: frozenset[str]) -> bytes:

@@ -29,7 +29,10 @@ def make_app(services: Services) -> Application:
     arguments: dict[str, Any] = {"services": services}
     extra: dict[type[BaseHandler], dict[str, Any]] = {OpenApiHandler: {"routes": ROUTES}}
     return Application(
-        [(route.pattern, route.handler, arguments | extra.get(route.handler, {})) for route in ROUTES],
+        [
+            (route.pattern, route.handler, {"route": route.path, **arguments, **extra.get(route.handler, {})})
+            for route in ROUTES
+        ],
         default_handler_class=UnknownPathHandler,
         default_handler_args=arguments,
         log_function=log_request,
@@ -37,10 +40,11 @@ def make_app(services: Services) -> Application:
 
 
 def log_request(handler: RequestHandler) -> None:
-    """One line a request: never its query, which may hold what a URL's owner keeps secret."""
+    """One line a request: its route, never its path or query, which may hold what a URL's owner keeps secret."""
     request = handler.request
+    route = getattr(handler, "route", "-")
     level = logging.INFO if handler.get_status() < 500 else logging.WARNING
-    fields: dict[str, Any] = {"method": request.method, "path": request.path, "status": handler.get_status()}
+    fields: dict[str, Any] = {"method": request.method, "route": route, "status": handler.get_status()}
     duration_ms = 1000 * request.request_time()
     text = "%s %s %d %.1f ms"
-    access_logger.log(level, text, request.method, request.path, handler.get_status(), duration_ms, extra=fields)
+    access_logger.log(level, text, request.method, route, handler.get_status(), duration_ms, extra=fields)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -18,11 +20,36 @@ from metadata_inventory.web import problem
 logger = logging.getLogger(__name__)
 
 
+class Requests:
+    """How many requests are being answered."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def began(self) -> None:
+        self._count += 1
+        self._none.clear()
+
+    def ended(self) -> None:
+        self._count -= 1
+        if self._count == 0:
+            self._none.set()
+
+    async def answered(self, timeout_s: float) -> None:
+        """Wait until none is left, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._none.wait()
+
+
 class Services(Struct, frozen=True, kw_only=True):
     """What handlers are given: the use cases, and the settings that bound a request."""
 
     inventory: Inventory
-    check: Any
+    check: Callable[[], Awaitable[None]]
+    requests: Requests
     collect_timeout_s: float
     max_request_bytes: int
 
@@ -34,9 +61,15 @@ class BaseHandler(RequestHandler):
     services: Services
     body: bytes
 
-    def initialize(self, services: Services) -> None:
+    def initialize(self, services: Services, route: str = "-") -> None:
+        """`route` is what the log tells of the path: a URL that was pasted as one may hold what nobody should read."""
         self.services = services
+        self.route = route
         self.body = b""
+        services.requests.began()
+
+    def on_finish(self) -> None:
+        self.services.requests.ended()
 
     def prepare(self) -> Awaitable[None] | None:
         if int(self.request.headers.get("Content-Length", "0")) > self.services.max_request_bytes:
@@ -58,6 +91,14 @@ class BaseHandler(RequestHandler):
     def compute_etag(self) -> str | None:
         """Handlers that have one set it; hashing every answer would be work for nothing."""
         return None
+
+    def matches_etag(self) -> bool:
+        """Answer 304 when the request's `If-None-Match` has our ETag; only GET and HEAD ask so (RFC 9110 §13.1.2)."""
+        if self.request.method not in ("GET", "HEAD") or not self.check_etag_header():
+            return False
+        self.set_status(HTTPStatus.NOT_MODIFIED)
+        self.finish()
+        return True
 
     def reply(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         """Answer with a value of the API in JSON."""

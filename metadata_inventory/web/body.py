@@ -32,15 +32,15 @@ class BodyHandler(BaseHandler):
         body = entry.capture.body
         self.set_header("ETag", f'"{body.sha256}"')
         self.set_header("Cache-Control", "no-cache")
-        if self.check_etag_header():
-            self.set_status(304)
-            self.finish()
+        if self.matches_etag():
             return
         # A stranger wrote it: it is saved, not shown, and where it is shown all the same it runs nothing.
         self.set_header("Content-Disposition", f'attachment; filename="{entry.id[:16]}"')
         self.set_header("Content-Security-Policy", "sandbox; default-src 'none'")
         self.set_header("Content-Type", content_type(body))
         content = await self.services.inventory.content(entry)
+        if content is None:
+            raise errors.Unavailable("The body is being replaced by a newer one.", retry_after_s=1)
         large = body.length > THREAD_BYTES
         self.finish(await asyncio.to_thread(body_bytes, content) if large else body_bytes(content))
 

@@ -11,15 +11,21 @@ from metadata_inventory.view import Pending, Record
 from metadata_inventory.web.answers import MAX_WAIT_S, EntryHandler, record_path
 from metadata_inventory.web.operation import Answer, Operation, operation
 
+# A hundred years; more overflows what computes with it.
+MAX_AGE_S = 3_155_760_000
+
+# A collection may take its whole time, and its outcome is to be stored after that.
+STORE_S = 2
+
 Wait = Annotated[int, Meta(ge=0, le=MAX_WAIT_S, description="Seconds to wait for a collection; as `Prefer: wait=N`.")]
-MaxAge = Annotated[int, Meta(ge=0, description="Seconds; an older record is collected again.")]
+MaxAge = Annotated[int, Meta(ge=0, le=MAX_AGE_S, description="Seconds; an older record is collected again.")]
 Fields = Annotated[str, Meta(description="Comma-separated names to answer with, or to leave out, each with a `-`.")]
 
 
 class LookUpQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: Annotated[str, Meta(description="The URL, percent-encoded.")]
     max_age: MaxAge | None = None
-    wait: Wait = 0
+    wait: Wait | None = None
     collect: Annotated[bool, Meta(description="false: only look, start nothing.")] = True
     fields: Fields = ""
 
@@ -37,7 +43,7 @@ class CollectBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ReadQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    wait: Wait = 0
+    wait: Wait | None = None
     fields: Fields = ""
 
 
@@ -82,19 +88,19 @@ class MetadataHandler(EntryHandler):
         )
     )
     async def post(self, query: CollectQuery, body: CollectBody) -> None:
-        longest_s = self.services.collect_timeout_s
+        longest_s = self.services.collect_timeout_s + STORE_S
         wait_s = min(self.wait_s(query.wait, default_s=longest_s), longest_s)
         collected = await self.services.inventory.collect(body.url, max_age_s=body.max_age, wait_s=wait_s)
         entry = collected.entry
         if collected.reused:
             await self.answer(entry, query.fields, "hit")
         elif not collected.ended:
-            self.answer_pending(entry, "fwd=request")
+            self.answer_pending(entry, "fwd=method")
         elif entry.failure is not None:
             self.answer_failure(entry)
         else:
             self.set_header("Location", record_path(entry))
-            await self.answer(entry, query.fields, "fwd=request; stored", status=201)
+            await self.answer(entry, query.fields, "fwd=method; stored", status=201)
 
 
 class RecordHandler(EntryHandler):

@@ -52,8 +52,8 @@ def operations(handler: type[BaseHandler]) -> Iterator[tuple[str, Operation]]:
 
 
 class OpenApiHandler(BaseHandler):
-    def initialize(self, services: Services, routes: tuple[Route, ...] = ()) -> None:
-        super().initialize(services)
+    def initialize(self, services: Services, route: str = "-", routes: tuple[Route, ...] = ()) -> None:
+        super().initialize(services, route)
         self.routes = routes
 
     @operation(Operation(summary="This document.", answers={200: Answer("OpenAPI 3.1.", dict)}))

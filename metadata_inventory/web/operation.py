@@ -90,6 +90,8 @@ def _convert(value: Any, shape: type[Struct], *, strict: bool) -> Struct:
         return msgspec.convert(value, shape, strict=strict)
     except msgspec.ValidationError as error:
         raise errors.InvalidParameter(f"{error}.") from error
+    except UnicodeError as error:  # a lone surrogate in a name
+        raise errors.InvalidParameter from error
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -189,6 +189,21 @@ def test_a_fault_of_the_whole_lane_ends_what_is_in_it_and_the_lane_goes_on(
     assert isinstance(collecting.collect(origin.url("/")), Capture)
 
 
+def test_cookies_count_with_the_paths_that_they_take_from_the_url(collecting: Collecting, origin: Origin) -> None:
+    """So that 15 bytes of header do not become 8 KiB in the database each."""
+    path = f"/{'x' * 4_000}/"
+    cookies = [("Set-Cookie", f"{number}") for number in range(300)]
+    origin.page(path, headers=cookies)
+    failure = collecting.failure(origin.url(path))
+    assert failure.code is FailureCode.HTTP_PROTOCOL_ERROR
+    assert failure.exchanges[0].response is not None
+    assert failure.exchanges[0].response.set_cookies == ()
+    origin.page("/short", headers=cookies)
+    response = collecting.capture(origin.url("/short")).exchanges[0].response
+    assert response is not None
+    assert len(response.set_cookies) == 300
+
+
 def test_headers_of_all_hops_together_are_bounded(collecting: Collecting, origin: Origin) -> None:
     """So that a record always fits into a document of the database."""
     collecting.start(headers=HeaderLimits(max_total_bytes=8_000, max_collection_bytes=20_000))

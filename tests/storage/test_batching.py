@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.storage.batching import Batcher
 
 
@@ -59,6 +60,31 @@ async def test_failure_of_a_batch_reaches_all_of_it_and_no_other() -> None:
         recorder.gate.release()
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(answer) for answer in answers] == [ValueError, ValueError, int]
+
+
+@pytest.mark.gen_test
+async def test_item_may_fail_alone() -> None:
+    async def run(items: list[int]) -> list[int | Exception]:
+        return [ValueError() if item == 13 else item for item in items]
+
+    batcher = Batcher(run)
+    answers = await asyncio.gather(*(batcher(n) for n in (1, 13, 2)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [int, ValueError, int]
+
+
+@pytest.mark.gen_test
+async def test_what_waits_behind_an_unavailable_database_is_told_at_once() -> None:
+    calls = 0
+
+    async def run(items: list[int]) -> list[int]:
+        nonlocal calls
+        calls += 1
+        raise StorageUnavailable
+
+    batcher = Batcher(run, max_items=1)
+    answers = await asyncio.gather(*(batcher(n) for n in range(5)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StorageUnavailable] * 5
+    assert calls == 1
 
 
 @pytest.mark.gen_test

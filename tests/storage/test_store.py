@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from pymongo import AsyncMongoClient, MongoClient
+from pymongo import AsyncMongoClient, MongoClient, ReadPreference
 from pymongo.errors import DuplicateKeyError
 from tornado.ioloop import IOLoop
 
 from metadata_inventory.capture import Header
-from metadata_inventory.errors import StorageUnavailable
+from metadata_inventory.errors import CaptureTooLarge, StorageUnavailable
 from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.record import ANY, Entry, Status
 from metadata_inventory.storage.embedded import EmbeddedDatabase
@@ -171,7 +171,8 @@ async def test_expired_lease_is_taken_over_and_the_late_holder_changes_nothing(
 
     assert await store.complete(late, a_capture(url)) is None
     assert await store.fail(late, STORED_FAILURE) is None
-    assert await store.postpone(late, None, delay_ms=0) is None
+    assert await store.postpone(late, STORED_FAILURE, delay_ms=0) is None
+    await store.release(late)
     assert await store.renew([late, next_one]) == {next_one.token}
     assert await store.find(url) == replace(taken, job=(await found(store.find(url))).job)
 
@@ -290,7 +291,7 @@ async def test_claim_decided_on_an_older_state_starts_nothing(store: MongoStore)
 
 
 @pytest.mark.gen_test
-async def test_postponed_job_counts_the_attempt_only_with_a_failure(store: MongoStore) -> None:
+async def test_postponed_job_counts_the_attempt_and_a_released_one_does_not(store: MongoStore) -> None:
     url = a_url()
     lease = a_lease(url)
     await store.claim(a_claim(url, lease))
@@ -309,10 +310,10 @@ async def test_postponed_job_counts_the_attempt_only_with_a_failure(store: Mongo
     assert entry.job is not None
     assert (entry.job.token, entry.job.attempts) == (impatient.token, 1)
 
-    given_back = await store.postpone(impatient, None, delay_ms=0)
-    assert given_back is not None
+    await store.release(impatient)
+    given_back = await found(store.find(url))
     assert given_back.job is not None
-    assert given_back.job.attempts == 1
+    assert (given_back.job.attempts, given_back.job.token) == (1, None)
     assert [entry.id for entry in await store.due(limit=10)] == [url.id]
 
 
@@ -356,6 +357,99 @@ async def test_many_operations_at_once_each_get_their_own_answer(store: MongoSto
     assert [entry.capture for entry in read if entry] == [
         a_capture(url, page) for url, page in zip(urls, pages, strict=True)
     ]
+
+
+@pytest.mark.gen_test
+async def test_operation_that_cannot_be_sent_fails_alone(store: MongoStore) -> None:
+    urls = [a_url() for _ in range(3)]
+    leases = [a_lease(url) for url in urls]
+    claims = [a_claim(lease.url, lease) for lease in leases]
+    claims[1] = replace(claims[1], given_url="\ud800")  # BSON has no lone surrogates
+    answers = await asyncio.gather(*(store.claim(claim) for claim in claims), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Entry, UnicodeEncodeError, Entry]
+
+
+@pytest.mark.gen_test
+async def test_capture_too_large_for_a_document_fails_alone(store: MongoStore) -> None:
+    urls = [a_url() for _ in range(3)]
+    leases = [a_lease(url) for url in urls]
+    await asyncio.gather(*(store.claim(a_claim(lease.url, lease)) for lease in leases))
+    captures = [a_capture(url) for url in urls]
+    captures[1] = a_capture(urls[1], headers=tuple(Header(f"n{n}", "x" * 10_000) for n in range(1_000)))
+    answers = await asyncio.gather(
+        *(store.complete(lease, capture) for lease, capture in zip(leases, captures, strict=True)),
+        return_exceptions=True,
+    )
+    assert [type(answer) for answer in answers] == [Entry, CaptureTooLarge, Entry]
+    exchanges = captures[1].exchanges
+    failed = await store.fail(leases[1], replace(STORED_FAILURE, failure=replace(a_failure(), exchanges=exchanges)))
+    assert failed is not None
+    assert failed.failure == replace(STORED_FAILURE, failure=a_failure())
+
+
+@pytest.mark.gen_test
+async def test_each_lease_that_ran_out_is_counted(hasty_store: MongoStore, store: MongoStore) -> None:
+    url = a_url()
+    for losses in range(3):
+        entry = await hasty_store.claim(a_claim(url, a_lease(url), known_settled="" if losses else None))
+        assert entry.job is not None
+        assert (entry.job.losses, entry.job.attempts) == (losses, 0)
+        await wait_until_async(lambda: store.due(limit=10), timeout_s=5)
+
+
+@pytest.mark.gen_test
+async def test_job_that_is_given_back_has_not_settled(store: MongoStore) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    claimed = await store.claim(a_claim(url, lease))
+    await store.release(lease)
+    entry = await found(store.find(url))
+    assert entry.settled == claimed.settled
+    assert entry.job is not None
+    assert entry.job.token is None
+
+
+@pytest.mark.gen_test
+async def test_document_that_cannot_be_read_hides_no_other(store: MongoStore) -> None:
+    odd, url = a_url(), a_url()
+    await store.claim(a_claim(odd))
+    await store._records.update_one({"_id": odd.id}, {"$set": {"status": "of a later version"}})
+    await store.claim(a_claim(url))
+    assert [entry.id for entry in await store.due(limit=10)] == [url.id]
+
+
+@pytest.mark.gen_test
+async def test_due_jobs_can_be_read_on(store: MongoStore) -> None:
+    urls = [a_url() for _ in range(4)]
+    for url in urls:
+        await store.claim(a_claim(url))
+        await wait_until_async(lambda url=url: store.due(limit=10), timeout_s=5)
+    seen: list[str] = []
+    after = None
+    while entries := await store.due(1, after):
+        seen += [entry.id for entry in entries]
+        after = entries[-1].job.due_at if entries[-1].job else None
+    assert seen[0] == urls[0].id
+    assert set(seen) <= {url.id for url in urls}
+
+
+@pytest.mark.gen_test
+async def test_body_that_was_replaced_is_not_mistaken(store: MongoStore) -> None:
+    url = a_url()
+    entries = []
+    for size in (MAX_GROUPED_BYTES + 1, MAX_GROUPED_BYTES + 2):
+        lease = a_lease(url)
+        await store.claim(a_claim(url, lease, known_settled=ANY))
+        await store.complete(lease, a_capture(url, os.urandom(size)))
+        entries.append(await found(store.find(url)))
+    assert await store.content(entries[0]) is None
+    assert await store.content(entries[1])
+
+
+def test_reads_go_to_the_primary_whatever_the_uri_says(open_store: OpenStore, mongo_uri: str) -> None:
+    store = open_store(uri=mongo_uri + "&readPreference=secondaryPreferred&readConcernLevel=available")
+    assert store._records.read_preference == ReadPreference.PRIMARY
+    assert store._records.read_concern.level == "local"
 
 
 @pytest.mark.gen_test

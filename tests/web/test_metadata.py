@@ -114,14 +114,16 @@ async def test_post_is_content_with_a_record_within_max_age(api: Api, shared_ori
 @pytest.mark.gen_test
 async def test_concurrent_posts_and_gets_start_one_collection(api: Api, shared_origin: Origin) -> None:
     with a_held_page(shared_origin) as (path, url):
-        posts = [asyncio.ensure_future(api.post(url)) for _ in range(10)]
-        gets = [asyncio.ensure_future(api.get(url=url, wait=30)) for _ in range(10)]
+        first = asyncio.ensure_future(api.post(url))
         await asyncio.to_thread(shared_origin.wait_for, path, 1)
-        pending = await api.get(url=url)
-        assert pending.status == 202
+        joined = await asyncio.gather(
+            *(api.post(url, wait=0) for _ in range(10)), *(api.get(url=url) for _ in range(10))
+        )
+        assert {answer.status for answer in joined} == {202}
+        waiting = [asyncio.ensure_future(api.get(url=url, wait=30)) for _ in range(10)]
         shared_origin.release(path)
-        answers = await asyncio.gather(*posts, *gets)
-    assert [answer.status for answer in answers] == [201] * 10 + [200] * 10
+        answers = [await first, *await asyncio.gather(*waiting)]
+    assert [answer.status for answer in answers] == [201] + [200] * 10
     assert len({answer.content for answer in answers}) == 1
     assert shared_origin.count(path) == 1
 
@@ -224,6 +226,48 @@ async def test_get_waits_when_asked(api: Api, shared_origin: Origin, how: str) -
         answer = await waiting
     assert answer.status == 200
     assert answer.headers.get("Preference-Applied") == (None if how == "query" else "wait=30")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [
+        ("respond-async, wait=1", "wait=1"),
+        ("wait=1, respond-async", "wait=1"),
+        ("wait=1, wait=20", "wait=1"),
+        ('wait="1"; foo=bar', "wait=1"),
+        ("wait=soon", None),
+        ("wait=" + "9" * 5000, None),
+        ("return=minimal", None),
+    ],
+)
+async def test_preferences(api: Api, shared_origin: Origin, prefer: str, applied: str | None) -> None:
+    with a_held_page(shared_origin) as (_, url):
+        answer = await api.get(url=url, headers={"Prefer": prefer})
+        assert (answer.status, answer.headers.get("Preference-Applied")) == (202, applied)
+        assert "Preference-Applied" not in (await api.get(url=url, wait=0, headers={"Prefer": prefer})).headers
+
+
+@pytest.mark.gen_test
+async def test_cache_status_tells_what_was_stored(api: Api, shared_origin: Origin) -> None:
+    with a_held_page(shared_origin) as (path, url):
+        statuses = [await api.get(url=url), await api.get(url=url)]
+        shared_origin.release(path)
+        await stored(api, url)
+        statuses += [await api.get(url=url), await api.post(url)]
+    assert [answer.headers["Cache-Status"].partition("; ")[2] for answer in statuses] == [
+        "fwd=uri-miss",
+        "fwd=uri-miss",
+        "hit",
+        "fwd=method; stored",
+    ]
+
+
+@pytest.mark.gen_test
+async def test_post_is_never_answered_with_304(api: Api, shared_origin: Origin) -> None:
+    with a_page(shared_origin) as (_, url):
+        tag = (await api.post(url)).headers["ETag"]
+        assert (await api.post(url, max_age=60, headers={"If-None-Match": tag})).status == 200
 
 
 @pytest.mark.gen_test
