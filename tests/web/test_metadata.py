@@ -432,6 +432,49 @@ async def test_large_page_comes_back_whole(api: Api, shared_origin: Origin) -> N
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("content_type", "page"),
+    [
+        ("text/html; charset=utf-8", b"\x00<title>\x00a\xed\xa0\x80\xff</title>\x00"),
+        ("text/html", "<title>\ufffe\U0010ffff</title>".encode("utf-16")),
+        ("text/html; charset=utf-16le", b"\x00\xd8<\x00t\x00"),
+        ("text/html; charset=iso-8859-8-i", b"\xf9\xec\xe5\xed"),
+        ("text/plain; charset=replacement", b"anything"),
+        ("text/html; charset=x-user-defined", b"\x80\xff"),
+        ("text/html", b'<title>&#xD800;&#0;</title><meta property="og:title" content="$set">'),
+        ("text/html", b'<script type="application/ld+json">{"@type": "\\ud800", "$where": 1}</script>'),
+        ("application/json", b'{"$ne": null}'),
+        ("x" * 3000, b"text"),
+        ("text/\xff; charset=\xfe", b"text"),
+        ("", b""),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+async def test_hostile_page_is_stored_and_shown(
+    api: Api, shared_origin: Origin, content_type: str, page: bytes
+) -> None:
+    headers = [("Content-Type", content_type), ("$where", "\x7f$ROOT"), ("Set-Cookie", "\xff=\xfe; Path=$x")]
+    with a_page(shared_origin, page, headers=headers) as (_, url):
+        record = await api.collected(url)
+        again = await api.get(url=url)
+    assert again.json == record
+    again.content.decode("utf-8")
+    assert (await api.get(f"/api/metadata/{record['id']}/body/")).content == page
+    assert record["cookies"]
+
+
+@pytest.mark.gen_test
+async def test_certificate_that_does_not_verify_is_told(api: Api) -> None:
+    with Origin(tls=True) as origin:
+        answer = await api.post(origin.url("/"))
+    assert (answer.status, answer.json["code"]) == (502, "tls_certificate_error")
+    tls = answer.json["exchanges"][-1]["tls"]
+    assert tls["verified"] is False
+    assert tls["verify_error"]
+    assert tls["certificate"]["subject"] == "CN=localhost"
+
+
+@pytest.mark.gen_test
 async def test_head_is_get_without_its_body(api: Api, shared_origin: Origin) -> None:
     with a_page(shared_origin) as (_, url):
         await api.collected(url)
