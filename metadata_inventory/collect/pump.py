@@ -31,6 +31,9 @@ class Pump:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_idle_connections)
+        # One transfer a connection at a time, over HTTP/2 too: of streams that are paused libcurl buffers what their
+        # windows allow, which no budget of ours sees, and an end of the connection would be every transfer's end.
+        self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
 
     def close(self) -> None:
         self._multi.close()

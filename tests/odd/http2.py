@@ -173,14 +173,15 @@ CASES = (
     ),
     http2(
         "h2-lane-full-of-large-bodies",
-        "sends 2 MiB to each of 24 collections at once, over one connection",
-        "every page whole: streams that are paused for the lane's byte budget go on when there is room",
-        answer.shares_out_large_bodies,
+        "sends 9 MiB to each of 24 collections at once",
+        "every page whole, and the lane within its byte budget: each has a connection of its own, which is paused",
+        over_h2(answer.sends_large_body),
         page(length=answer.LARGE_BYTES, alpn="h2"),
         before=("/first",),
         at_once=answer.LARGE_BODIES,
         deadline_ms=20_000,
         options={"max_bodies_bytes": 8 * MIB},
+        grows_mib=40,
     ),
     http2(
         "h2-wrong-length",

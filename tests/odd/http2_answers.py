@@ -9,7 +9,7 @@ from tests.odd.certificates import context
 from tests.odd.http2_server import OK, Http2, over_h2
 from tests.odd.server import Conversation, keeps_answering, whole
 
-LARGE_BYTES = 2 * MIB
+LARGE_BYTES = 9 * MIB
 LARGE_BODIES = 24  # at once
 
 # RFC 9113 §6: frames, and two of their flags
@@ -164,26 +164,16 @@ def sends_endless_body(http2: Http2, stream: int) -> None:
         http2.receive()
 
 
-def shares_out_large_bodies(conversation: Conversation) -> None:
-    """Once all have asked, streams take turns, as far as the client's windows let them."""
-    conversation.secure(context(h2=True))
-    http2, left = Http2(conversation), dict[int, int]()
-    while True:
-        for stream in http2.receive():
-            http2.headers(stream)
-            left[stream] = LARGE_BYTES if stream > 1 else len(HELLO)  # the first one only makes the connection
-        if 1 in left or len(conversation.paths) > LARGE_BODIES:
-            share_out(http2, left)
-
-
-def share_out(http2: Http2, left: dict[int, int]) -> None:
-    while ready := [stream for stream in left if http2.room(stream)]:
-        for stream in ready:
-            size = min(http2.room(stream), left[stream])
-            left[stream] -= size
-            http2.data(stream, bytes(size), last=not left[stream])
-            if not left[stream]:
-                del left[stream]
+def sends_large_body(http2: Http2, stream: int) -> None:
+    """As far as the client's window lets it, then on as it opens."""
+    http2.headers(stream)
+    left = LARGE_BYTES
+    while left:
+        while left and (room := http2.room(stream)):
+            left -= (size := min(room, left))
+            http2.data(stream, bytes(size), last=not left)
+        if left:
+            http2.receive()
 
 
 def answers_garbage(conversation: Conversation) -> None:
