@@ -6,7 +6,11 @@ upload that was cut off leaves chunks that no file names.
 
 from __future__ import annotations
 
+import pymongo
 from gridfs import AsyncGridFSBucket
+
+# How long all chunks of one body may take together; for one operation on documents the client's bound is enough.
+TRANSFER_S = 60.0
 
 
 class BodyFiles:
@@ -15,10 +19,12 @@ class BodyFiles:
 
     async def put(self, sha256: str, content: bytes) -> None:
         """Store the zstd frame, unless it is there."""
-        async for _ in self._bucket.find({"filename": sha256}).limit(1):
-            return
-        await self._bucket.upload_from_stream(sha256, content)
+        with pymongo.timeout(TRANSFER_S):
+            async for _ in self._bucket.find({"filename": sha256}).limit(1):
+                return
+            await self._bucket.upload_from_stream(sha256, content)
 
     async def get(self, sha256: str) -> bytes:
         """The zstd frame. Raises `gridfs.errors.NoFile`, a PyMongoError, when there is none."""
-        return await (await self._bucket.open_download_stream_by_name(sha256)).read()
+        with pymongo.timeout(TRANSFER_S):
+            return await (await self._bucket.open_download_stream_by_name(sha256)).read()

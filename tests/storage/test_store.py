@@ -4,62 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable
 
 import pytest
 from msgspec.structs import replace
-from pymongo import AsyncMongoClient, MongoClient, ReadPreference
 from pymongo.errors import DuplicateKeyError
-from tornado.ioloop import IOLoop
 
 from metadata_inventory.capture import Header
-from metadata_inventory.errors import CaptureTooLarge, StorageUnavailable
 from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.record import ANY, Entry, Status
-from metadata_inventory.storage.embedded import EmbeddedDatabase
 from metadata_inventory.storage.mongo import MAX_GROUPED_BYTES, MAX_INLINE_BYTES, MongoStore
 from tests.builders import FETCHED_AT, a_capture, a_claim, a_failure, a_lease, a_url
 from tests.waiting import wait_until_async
 
 POLICY = CollectPolicy(max_attempts=3, retry_base_s=1, retry_max_s=60, failure_ttl_s=300, freshness_s=0, rules="rules")
 STORED_FAILURE = POLICY.stored_failure(a_failure(), attempts=1, delay_s=None)
-
-OpenStore = Callable[..., MongoStore]
-
-
-@pytest.fixture
-def open_store(io_loop: IOLoop, mongo_uri: str, database_name: str) -> Iterator[OpenStore]:
-    """Opens stores on one database, each with a client of its own, as processes have."""
-    opened: list[MongoStore] = []
-
-    def open_one(*, lease_ms: int = 15_000, timeout_s: float = 5.0, uri: str = mongo_uri) -> MongoStore:
-        async def start() -> MongoStore:
-            store = MongoStore(uri, database_name, timeout_s=timeout_s, lease_ms=lease_ms)
-            store.start()
-            opened.append(store)
-            return store
-
-        return io_loop.run_sync(start)
-
-    yield open_one
-
-    async def close() -> None:
-        await asyncio.gather(*(store.close() for store in opened))
-
-    io_loop.run_sync(close)
-    with MongoClient[dict[str, Any]](mongo_uri) as client:
-        client.drop_database(database_name)
-
-
-@pytest.fixture
-def store(open_store: OpenStore) -> MongoStore:
-    return open_store()
-
-
-@pytest.fixture
-def another_store(open_store: OpenStore) -> MongoStore:
-    return open_store()
 
 
 async def found(entry: Awaitable[Entry | None]) -> Entry:
@@ -149,12 +108,6 @@ async def test_job_without_lease_waits_for_any_node(store: MongoStore) -> None:
     assert taken.job.token == lease.token
     assert await store.backlog(limit=10) == 0
     assert await store.due(limit=10) == []
-
-
-@pytest.fixture
-def hasty_store(open_store: OpenStore) -> MongoStore:
-    """Its leases run out at once."""
-    return open_store(lease_ms=1)
 
 
 @pytest.mark.gen_test
@@ -344,50 +297,6 @@ async def test_body_too_large_for_a_document_is_whole(store: MongoStore) -> None
 
 
 @pytest.mark.gen_test
-async def test_many_operations_at_once_each_get_their_own_answer(store: MongoStore) -> None:
-    urls = [a_url() for _ in range(300)]
-    leases = [a_lease(url) for url in urls]
-    entries = await asyncio.gather(*(store.claim(a_claim(lease.url, lease)) for lease in leases))
-    assert [entry.id for entry in entries] == [url.id for url in urls]
-    pages = [f"<p>{url.id}</p>".encode() for url in urls]
-    await asyncio.gather(
-        *(store.complete(lease, a_capture(lease.url, page)) for lease, page in zip(leases, pages, strict=True))
-    )
-    read = await asyncio.gather(*(store.find(url) for url in urls))
-    assert [entry.capture for entry in read if entry] == [
-        a_capture(url, page) for url, page in zip(urls, pages, strict=True)
-    ]
-
-
-@pytest.mark.gen_test
-async def test_operation_that_cannot_be_sent_fails_alone(store: MongoStore) -> None:
-    urls = [a_url() for _ in range(3)]
-    leases = [a_lease(url) for url in urls]
-    claims = [a_claim(lease.url, lease) for lease in leases]
-    claims[1] = replace(claims[1], given_url="\ud800")  # BSON has no lone surrogates
-    answers = await asyncio.gather(*(store.claim(claim) for claim in claims), return_exceptions=True)
-    assert [type(answer) for answer in answers] == [Entry, UnicodeEncodeError, Entry]
-
-
-@pytest.mark.gen_test
-async def test_capture_too_large_for_a_document_fails_alone(store: MongoStore) -> None:
-    urls = [a_url() for _ in range(3)]
-    leases = [a_lease(url) for url in urls]
-    await asyncio.gather(*(store.claim(a_claim(lease.url, lease)) for lease in leases))
-    captures = [a_capture(url) for url in urls]
-    captures[1] = a_capture(urls[1], headers=tuple(Header(f"n{n}", "x" * 10_000) for n in range(1_000)))
-    answers = await asyncio.gather(
-        *(store.complete(lease, capture) for lease, capture in zip(leases, captures, strict=True)),
-        return_exceptions=True,
-    )
-    assert [type(answer) for answer in answers] == [Entry, CaptureTooLarge, Entry]
-    exchanges = captures[1].exchanges
-    failed = await store.fail(leases[1], replace(STORED_FAILURE, failure=replace(a_failure(), exchanges=exchanges)))
-    assert failed is not None
-    assert failed.failure == replace(STORED_FAILURE, failure=a_failure())
-
-
-@pytest.mark.gen_test
 async def test_each_lease_that_ran_out_is_counted(hasty_store: MongoStore, store: MongoStore) -> None:
     url = a_url()
     for losses in range(3):
@@ -407,15 +316,6 @@ async def test_job_that_is_given_back_has_not_settled(store: MongoStore) -> None
     assert entry.settled == claimed.settled
     assert entry.job is not None
     assert entry.job.token is None
-
-
-@pytest.mark.gen_test
-async def test_document_that_cannot_be_read_hides_no_other(store: MongoStore) -> None:
-    odd, url = a_url(), a_url()
-    await store.claim(a_claim(odd))
-    await store._records.update_one({"_id": odd.id}, {"$set": {"status": "of a later version"}})
-    await store.claim(a_claim(url))
-    assert [entry.id for entry in await store.due(limit=10)] == [url.id]
 
 
 @pytest.mark.gen_test
@@ -444,70 +344,3 @@ async def test_body_that_was_replaced_is_not_mistaken(store: MongoStore) -> None
         entries.append(await found(store.find(url)))
     assert await store.content(entries[0]) is None
     assert await store.content(entries[1])
-
-
-def test_reads_go_to_the_primary_whatever_the_uri_says(open_store: OpenStore, mongo_uri: str) -> None:
-    store = open_store(uri=mongo_uri + "&readPreference=secondaryPreferred&readConcernLevel=available")
-    assert store._records.read_preference == ReadPreference.PRIMARY
-    assert store._records.read_concern.level == "local"
-
-
-@pytest.mark.gen_test
-async def test_check_reads_and_writes(store: MongoStore) -> None:
-    await store.check()
-
-
-@pytest.mark.gen_test
-@pytest.mark.parametrize("fault", [{"closeConnection": True}, {"errorCode": 91}], ids=["cut off", "shutting down"])
-async def test_write_that_was_not_answered_is_repeated(
-    store: MongoStore, mongo_uri: str, fault: dict[str, Any]
-) -> None:
-    url = a_url()
-    lease = a_lease(url)
-    await store.claim(a_claim(url, lease))
-    async with AsyncMongoClient[dict[str, Any]](mongo_uri) as admin:
-        data = {"failCommands": ["update"], **fault}
-        await admin.admin.command("configureFailPoint", "failCommand", mode={"times": 2}, data=data)
-    completed = await store.complete(lease, a_capture(url))
-    assert completed is not None
-    assert completed.revision == 1
-
-
-@pytest.mark.timeout(60)
-def test_database_that_is_away_is_an_error_within_the_bound_and_comes_back(
-    io_loop: IOLoop, tmp_path_factory: pytest.TempPathFactory, open_store: OpenStore
-) -> None:
-    database = EmbeddedDatabase(tmp_path_factory.mktemp("away"))
-    database.start()
-    url = a_url()
-    lease = a_lease(url)
-    try:
-        store = open_store(uri=database.uri, timeout_s=1.0)
-        io_loop.run_sync(lambda: store.claim(a_claim(url, lease)))
-        assert database.process is not None
-        database.process.kill()
-        database.process.wait()
-        for operation in (
-            lambda: store.find(url),
-            lambda: store.claim(a_claim(url, lease)),
-            lambda: store.due(limit=1),
-            store.check,
-        ):
-            with pytest.raises(StorageUnavailable):
-                io_loop.run_sync(operation, timeout=5)
-        database.spawn()
-
-        async def is_back() -> bool:
-            try:
-                await store.check()
-            except StorageUnavailable:
-                return False
-            return True
-
-        io_loop.run_sync(lambda: wait_until_async(is_back, timeout_s=20))
-        entry = io_loop.run_sync(lambda: store.find(url))
-        assert entry is not None
-        assert entry.job is not None
-        assert entry.job.token == lease.token, "what was acknowledged survives a kill of the database"
-    finally:
-        database.stop()
