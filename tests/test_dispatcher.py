@@ -19,7 +19,13 @@ from tests.origin import Origin
 from tests.running import Service
 from tests.waiting import wait_until
 
-NARROW = {"INVENTORY_LANES": "1", "INVENTORY_LANE_CAPACITY": "1", "INVENTORY_QUEUE_LIMIT": "2"}
+NARROW = {
+    "INVENTORY_LANES": "1",
+    "INVENTORY_LANE_CAPACITY": "1",
+    "INVENTORY_QUEUE_LIMIT": "2",
+    "INVENTORY_RENEW_S": "1",
+    "INVENTORY_SHUTDOWN_GRACE_S": "3",
+}
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from tests.running import Service, alive
 from tests.waiting import wait_until
 
 LOOPBACK = ("--allow-destination", "127.0.0.0/8")
+BRIEF_LEASES = {"INVENTORY_LEASE_S": "4", "INVENTORY_RENEW_S": "1"}
 
 
 def test_concurrent_requests_to_several_processes_start_one_collection(mongo_uri: str, tmp_path: Path) -> None:
@@ -51,13 +52,13 @@ def test_pending_document_outlives_every_process(tmp_path: Path) -> None:
     """A 202 is kept: the whole program is killed before the origin answered, and the next one ends the collection."""
     with Origin() as origin:
         origin.hold("/")
-        with Service(tmp_path, *LOOPBACK) as service:
+        with Service(tmp_path, *LOOPBACK, environ=BRIEF_LEASES) as service:
             service.wait_for_answer()
             assert get(service, origin.url("/"))[0] == 202
             origin.wait_for("/", 1)
             service.end(signal.SIGKILL)
         origin.release("/")
-        with Service(tmp_path, *LOOPBACK, environ={"INVENTORY_LEASE_S": "2", "INVENTORY_RENEW_S": "1"}) as service:
+        with Service(tmp_path, *LOOPBACK, environ=BRIEF_LEASES) as service:
             service.wait_for_answer()
             status, body = get(service, origin.url("/"), wait_s=30)
             assert status == 200
