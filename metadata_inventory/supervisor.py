@@ -20,6 +20,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -33,6 +35,9 @@ from metadata_inventory.processes import KeptProcess, WorkerOrder, reap_stranger
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 
 log = logging.getLogger(__name__)
+
+# What `signal.signal` takes and gives back.
+Handler = Callable[[int, FrameType | None], object] | int | None
 
 BACKLOG = 1024
 DATABASE_GRACE_S = 10.0
@@ -79,7 +84,7 @@ class Supervisor:
         else:
             log.info("records are kept in %s", redacted(self._settings.mongo_uri or ""))
         for number in range(1, self._settings.processes + 1):
-            worker = KeptProcess(f"worker {number}", lambda number=number: self._spawn_worker(number))  # type: ignore[misc]
+            worker = KeptProcess(f"worker {number}", partial(self._spawn_worker, number))
             self._workers.append(worker)
             worker.tend()
         log.info("listening on %s", url_of(self._settings.host, self._sockets[0].getsockname()[1]))
@@ -142,7 +147,7 @@ class Signals:
         self._asked = 0
         self._reader, self._writer = socket.socketpair()
         self._selector = selectors.DefaultSelector()
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, Handler] = {}
         self._previous_fd = -1
 
     @property
@@ -176,7 +181,7 @@ class Signals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
         signal.set_wakeup_fd(self._previous_fd)
         self._selector.close()
         self._reader.close()

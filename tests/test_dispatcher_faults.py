@@ -1,0 +1,106 @@
+"""The dispatcher when parts around it fail, in this process: on the real store, with a collector that a test holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from metadata_inventory.bootstrap import now
+from metadata_inventory.capture import CollectionOrder, Outcome
+from metadata_inventory.dispatcher import PAGE, Dispatcher
+from metadata_inventory.policy import CollectPolicy
+from metadata_inventory.record import Lease, Status
+from metadata_inventory.storage.mongo import MongoStore
+from metadata_inventory.urls import normalize
+from tests.builders import a_capture, a_claim, a_lease, a_url
+from tests.waiting import wait_until_async
+
+POLICY = CollectPolicy(max_attempts=3, retry_base_s=1, retry_max_s=60, failure_ttl_s=300, freshness_s=0, rules="rules")
+
+
+class HeldCollector:
+    """A Collector whose collections end when the test lets them. `full_host` has no room."""
+
+    def __init__(self, full_host: str = "") -> None:
+        self.orders: list[CollectionOrder] = []
+        self.released = asyncio.Event()
+        self._full_host = full_host
+
+    def room(self, host: str) -> int:
+        return 0 if host == self._full_host else 10
+
+    async def collect(self, order: CollectionOrder, host: str) -> Outcome:
+        self.orders.append(order)
+        await self.released.wait()
+        return a_capture(normalize(order.url))
+
+
+class FaultyStore(MongoStore):
+    """Its first renewal fails in a way that nobody foresaw: a fault that the server cannot be made to produce."""
+
+    renewals = 0
+
+    async def renew(self, leases: Sequence[Lease]) -> set[str]:
+        self.renewals += 1
+        if self.renewals == 1:
+            raise RuntimeError("made up")
+        return await super().renew(leases)
+
+
+@asynccontextmanager
+async def dispatching(store: MongoStore, collector: HeldCollector) -> AsyncIterator[Dispatcher]:
+    store.start()
+    dispatcher = Dispatcher(store, store, collector, POLICY, now=now, owner="node-1", renew_s=0.2, queue_limit=1_000)
+    dispatcher.start()
+    try:
+        yield dispatcher
+    finally:
+        await dispatcher.close(grace_s=0)
+        await store.close()
+
+
+@pytest.mark.gen_test
+async def test_leases_are_renewed_after_an_unforeseen_error(mongo_uri: str, database_name: str) -> None:
+    store, collector = FaultyStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), HeldCollector()
+    async with dispatching(store, collector) as dispatcher:
+        url = a_url()
+        begun = await dispatcher.begin(url, url.href, known_settled=None)
+        assert begun.job is not None
+        first_end = begun.job.due_at
+
+        async def renewed() -> bool:
+            entry = await store.find(url)
+            return entry is not None and entry.job is not None and entry.job.due_at > first_end
+
+        await wait_until_async(renewed, 10)
+        collector.released.set()
+        ended = await dispatcher.settled(url, begun, 10)
+        assert ended is not None
+        assert ended.status is Status.COMPLETE
+
+
+@pytest.mark.gen_test
+async def test_what_one_host_has_too_much_of_hides_no_other(mongo_uri: str, database_name: str) -> None:
+    full = [normalize(f"https://full.example/{number}") for number in range(PAGE + 20)]
+    other = a_url()
+    store, collector = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), HeldCollector("full.example")
+    store.start()
+    await asyncio.gather(*(store.claim(a_claim(url)) for url in full))
+    await store.claim(a_claim(other))
+    async with dispatching(store, collector):
+        await wait_until_async(lambda: [order.url for order in collector.orders] == [other.href], 10)
+
+
+@pytest.mark.gen_test
+async def test_who_waits_for_another_nodes_job_is_told_of_the_end(mongo_uri: str, database_name: str) -> None:
+    store, collector = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), HeldCollector()
+    async with dispatching(store, collector) as dispatcher:
+        url = a_url()
+        seen = await store.claim(a_claim(url, a_lease(url, "node-2")))
+        waiting = asyncio.ensure_future(dispatcher.settled(url, seen, 60))
+        await dispatcher.close(grace_s=0)
+        async with asyncio.timeout(10):
+            assert await waiting is None
