@@ -14,7 +14,9 @@ from metadata_inventory.config import Settings
 from metadata_inventory.dispatcher import Dispatcher
 from metadata_inventory.inventory import Inventory
 from metadata_inventory.policy import CollectPolicy
+from metadata_inventory.queue import Queue
 from metadata_inventory.storage.mongo import MongoStore
+from metadata_inventory.storage.queue import MongoQueue
 from metadata_inventory.web.base import Requests, Services
 
 # What is left to do for a request when its collection has ended: reading the record and sending it.
@@ -32,6 +34,7 @@ class Service:
             max_attempts=settings.max_attempts,
             retry_base_s=settings.retry_base_s,
             retry_max_s=settings.retry_max_s,
+            retry_after_max_s=settings.retry_after_max_s,
             failure_ttl_s=settings.failure_ttl_s,
             freshness_s=settings.freshness_s,
             rules=destinations.fingerprint,
@@ -60,6 +63,7 @@ class Service:
         self.services = Services(
             inventory=Inventory(self._store, self._dispatcher, policy, destinations, now=now),
             check=self._store.check,
+            queue=Queue(MongoQueue(self._store.connection), limit=settings.queue_limit),
             requests=Requests(),
             collect_timeout_s=settings.collect_timeout_s,
             max_request_bytes=settings.max_request_bytes,

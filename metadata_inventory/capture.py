@@ -201,7 +201,7 @@ class FailureCode(StrEnum):
     TLS_PROTOCOL_ERROR = "tls_protocol_error"  # the TLS handshake failed otherwise
     HTTP_PROTOCOL_ERROR = "http_protocol_error"  # what came is not HTTP, or over a limit of headers
     HTTP_RESPONSE_TIMEOUT = "http_response_timeout"  # connected, but no final headers in time
-    HTTP_RESPONSE_INCOMPLETE = "http_response_incomplete"  # the response ended inside its headers
+    HTTP_RESPONSE_INCOMPLETE = "http_response_incomplete"  # it ended inside its headers, or with less than is kept
     TOO_MANY_REDIRECTS = "too_many_redirects"  # longer than the limit, or a loop
     WORKER_LOST = "worker_lost"  # the collector's process died with this URL
     INTERNAL_ERROR = "internal_error"  # a fault of this system
@@ -223,7 +223,11 @@ Outcome = Capture | Failure
 
 
 class CollectionOrder(Struct, frozen=True, kw_only=True):
-    """What a collector is asked for. `token` names the transfer and is the lease's; `url` is normalized."""
+    """What a collector is asked for. `token` names the transfer and is the lease's; `url` is normalized.
+
+    `alone`: a process was lost with it, so it is given one that it shares with no other.
+    """
 
     token: str
     url: str
+    alone: bool = False

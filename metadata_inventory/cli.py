@@ -1,4 +1,4 @@
-"""The command line: `metadata-inventory serve`.
+"""The command line: `metadata-inventory serve`, and what operators ask of a running service.
 
 Imports stand inside functions: multiprocessing's forkserver imports `__main__`, and with it this module, into every
 collector process, which needs nothing of the service.
@@ -7,11 +7,13 @@ collector process, which needs nothing of the service.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 # The settings that have a flag, and what stands for their value in the help.
 FLAGS = {
@@ -26,13 +28,20 @@ FLAGS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; its exit status: 0 after a wanted end, 2 when it could not start (or was called wrongly)."""
+    """Run a command; its exit status: 0 after a wanted end, 1 when a running service refused what it was asked, 2 when
+    the command could not start (or was called wrongly).
+    """
+    given = vars(_build_parser().parse_args(arguments))
+    run: Callable[[dict[str, Any]], int] = given.pop("run")
+    return run(given)
+
+
+def _serve(given: dict[str, Any]) -> int:
     import os
 
     from metadata_inventory import config, logs
     from metadata_inventory.errors import StartError
 
-    given = vars(_build_parser().parse_args(arguments))
     flags: dict[str, object] = {name: given[name] for name in FLAGS}
     if given["allow_destinations"] is not None:
         flags["allow_destinations"] = ",".join(given["allow_destinations"])
@@ -48,10 +57,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _show_queue(given: dict[str, Any]) -> int:
+    from metadata_inventory import remote
+
+    return remote.show_queue(given["service"], as_json=given["json"])
+
+
+def _requeue(given: dict[str, Any]) -> int:
+    from metadata_inventory import remote
+
+    return remote.requeue(given["service"], given["code"])
+
+
 def _build_parser() -> argparse.ArgumentParser:
     import argparse
 
-    from metadata_inventory import __version__, config
+    from metadata_inventory import __version__
 
     parser = argparse.ArgumentParser(
         prog="metadata-inventory",
@@ -60,6 +81,41 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_queue(commands)
+    return parser
+
+
+def _add_queue(commands: Commands) -> None:
+    queue = commands.add_parser(
+        "queue",
+        help="show what a running service owes",
+        description="Show what a running service owes.",
+        allow_abbrev=False,
+    )
+    queue.add_argument("--json", action="store_true", help="as the API answers it")
+    requeue = commands.add_parser(
+        "requeue",
+        help="put failed collections back",
+        description="Put failed collections back: each is owed again, with all its attempts.",
+        allow_abbrev=False,
+    )
+    requeue.add_argument(
+        "--code", action="append", default=[], metavar="CODE", help="only what failed with this code; may be repeated"
+    )
+    for command, run in ((queue, _show_queue), (requeue, _requeue)):
+        command.set_defaults(run=run)
+        command.add_argument(
+            "--service",
+            default="http://localhost:8000",
+            metavar="URL",
+            help="where the service listens (default: %(default)s)",
+        )
+
+
+def _add_serve(commands: Commands) -> None:
+    from metadata_inventory import config
+
     serve = commands.add_parser(
         "serve",
         help="run the service",
@@ -68,6 +124,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "names the MongoDB to use. Flags are stronger than the environment, and that than the file.",
         allow_abbrev=False,
     )
+    serve.set_defaults(run=_serve)
     serve.add_argument(
         "--config", metavar="FILE", help=f"TOML file with settings ({config.CONFIG_FILE_VARIABLE}; default: none)"
     )
@@ -83,4 +140,3 @@ def _build_parser() -> argparse.ArgumentParser:
                 "%", "%%"
             ),
         )
-    return parser

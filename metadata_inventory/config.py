@@ -102,6 +102,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         2.0
     )
     retry_max_s: Annotated[float, Meta(gt=0, le=86_400, description="Longest wait between attempts.")] = 60.0
+    retry_after_max_s: Annotated[
+        float,
+        Meta(ge=0, le=86_400, description="Longest wait that a server's Retry-After (with 429 or 503) is granted."),
+    ] = 300.0
     failure_ttl_s: Annotated[
         float,
         Meta(ge=0, le=LONG_S, description="Seconds that a stored failure is answered before a GET collects again."),

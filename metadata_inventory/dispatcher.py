@@ -1,4 +1,4 @@
-"""Miss → claim → lane → outcome → store. Holds the leases of this process, renews them, and takes up work that is due.
+"""Who collects what in this process: claims jobs when there is room for them, renews their leases, lets go of them.
 
 An attempt is one claim and what comes of it; it is owned by a task here. Whoever waits for a URL waits for its
 attempt: in this process on a future, else by reading the store. A lease that was lost ends its attempt at once, since
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 import uuid
 from collections.abc import Callable, Coroutine
@@ -18,25 +17,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from metadata_inventory.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
+from metadata_inventory.backlog import Backlog
 from metadata_inventory.errors import InventoryError, QueueFull, StorageUnavailable
-from metadata_inventory.policy import MAX_LOSSES, CollectPolicy
+from metadata_inventory.execution import Execution
+from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.ports import ClaimStore, Collector, RecordStore
-from metadata_inventory.record import ClaimRequest, Entry, Job, Lease
-from metadata_inventory.urls import NormalizedUrl, normalize
+from metadata_inventory.record import ClaimRequest, Entry, Lease
+from metadata_inventory.urls import NormalizedUrl
 
 logger = logging.getLogger(__name__)
 
-# How often the backlog is looked through when nothing tells of work; with the lease this bounds a reclaim.
-POLL_S = 1.0
-# How long an outcome is offered to a database that does not answer. Its lease runs out meanwhile; if nobody else took
-# the job the outcome is still accepted afterwards.
-OFFER_S = 60.0
 # How long giving back what is left may take in the end.
 HAND_BACK_S = 2.0
-# The backlog is looked through by this many at a time, and no further than so many times.
-PAGE = 100
-PAGES = 10
 # Somebody else's attempt is looked for this often.
 FOREIGN_POLL_S = (0.05, 0.5)
 
@@ -76,23 +68,18 @@ class Dispatcher:
         self._store = store
         self._records = records
         self._collector = collector
-        self._policy = policy
+        self._execution = Execution(store, collector, policy, now=now)
+        self._backlog = Backlog(store, self._take, limit=queue_limit)
         self._now = now
         self._owner = owner
         self._renew_s = renew_s
-        self._queue_limit = queue_limit
         self._attempts: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._work_due = asyncio.Event()
-        self._more_is_due = False  # the last look left jobs behind for want of room
-        self._counting = asyncio.Lock()
         self._closing = False
-        self._backlog_read_at = float("-inf")
-        self._backlog = 0
 
     def start(self) -> None:
         self.spawn(self._renew_leases())
-        self.spawn(self._take_due_jobs())
+        self.spawn(self._backlog.watch())
 
     async def close(self, grace_s: float) -> None:
         """Take no more work, let what is under way end within `grace_s`, and give the rest back."""
@@ -129,7 +116,9 @@ class Dispatcher:
             if under_way.held or not hasten:
                 return entry
             await under_way.ended.wait()  # it took nothing, and asked for less than we do
-        lease = Lease(url, self._owner, uuid.uuid4().hex) if self._has_room(url.host) else None
+        # A caller who waits goes before what waits in the backlog; nobody else does.
+        waits = self._backlog.holds(url.host) and not hasten
+        lease = Lease(url, self._owner, uuid.uuid4().hex) if self._has_room(url.host) and not waits else None
         request = ClaimRequest(
             url=url,
             given_url=given_url,
@@ -140,12 +129,15 @@ class Dispatcher:
         )
         if lease is not None:
             return await asyncio.shield(self._attempt(request, lease).answer)
-        if await self._backlog_is_full():
+        if await self._backlog.is_full():
             waiting = await self._records.find(url)
             if waiting is None or waiting.job is None:
                 raise QueueFull
-        self._more_is_due = True
-        return await self._store.claim(request)
+        entry = await self._store.claim(request)
+        self._backlog.note(url.host)
+        if self._has_room(url.host):
+            self._backlog.room_made()
+        return entry
 
     async def settled(self, url: NormalizedUrl, seen: Entry, timeout_s: float) -> Entry | None:
         """The entry once the attempt that `seen` shows has ended, whoever makes it; None when the time is over."""
@@ -189,114 +181,25 @@ class Dispatcher:
                 raise
             attempt.answer.set_result(entry)
             if attempt.held and entry.job is not None:
-                attempt.accepted = await self._collect_and_store(lease, entry.job)
+                attempt.accepted = await self._execution.run(lease, entry, entry.job)
+                self._expect_retry(attempt.accepted)
         finally:
             del self._attempts[lease.url.id]
             attempt.ended.set()
-            if attempt.held and self._more_is_due:  # there is room again
-                self._work_due.set()
+            if attempt.held:
+                self._backlog.room_made()
 
-    async def _collect_and_store(self, lease: Lease, job: Job) -> Entry | None:
-        attempts = job.attempts
-        outcome = self._give_up(job) or await self._collect(lease)
-        try:
-            return await self._offer(lease, outcome, attempts)
-        except StorageUnavailable:
-            logger.error("an outcome could not be stored", extra={"record": lease.url.id, "host": lease.url.host})
-        except Exception:
-            logger.exception("an outcome cannot be stored", extra={"record": lease.url.id, "host": lease.url.host})
-            failure = self._internal_failure("What the server answered could not be stored.")
-            with contextlib.suppress(StorageUnavailable):
-                return await self._offer(lease, failure, attempts)
-        return None
-
-    def _give_up(self, job: Job) -> Failure | None:
-        """A job that took worker after worker with it is not tried again: no 202 is a dead end."""
-        if job.losses < MAX_LOSSES:
-            return None
-        return Failure(code=FailureCode.WORKER_LOST, detail="Worker after worker was lost with it.", at=self._now())
-
-    async def _collect(self, lease: Lease) -> Outcome:
-        order = CollectionOrder(token=lease.token, url=lease.url.href)
-        try:
-            return await self._collector.collect(order, lease.url.host)
-        except Exception:
-            logger.exception("the collector failed", extra={"record": lease.url.id, "host": lease.url.host})
-            return self._internal_failure("The collector failed.")
-
-    async def _offer(self, lease: Lease, outcome: Outcome, attempts: int) -> Entry | None:
-        """Store the outcome, again and again while the database does not answer; the token makes that harmless."""
-        deadline = time.monotonic() + OFFER_S
-        while True:
-            try:
-                return await self._store_outcome(lease, outcome, attempts)
-            except StorageUnavailable:
-                if time.monotonic() >= deadline:
-                    raise
-                await asyncio.sleep(0.5)
-
-    async def _store_outcome(self, lease: Lease, outcome: Outcome, attempts: int) -> Entry | None:
-        if isinstance(outcome, Capture):
-            return await self._store.complete(lease, outcome)
-        attempts += 1
-        delay_s = self._policy.retry_delay_s(outcome.code, attempts, random.random())
-        failure = self._policy.stored_failure(outcome, attempts, delay_s)
-        if delay_s is None:
-            return await self._store.fail(lease, failure)
-        asyncio.get_running_loop().call_later(delay_s, self._work_due.set)
-        return await self._store.postpone(lease, failure, delay_ms=round(delay_s * 1000))
-
-    def _internal_failure(self, detail: str) -> Failure:
-        return Failure(code=FailureCode.INTERNAL_ERROR, detail=detail, at=self._now())
-
-    # Room and backlog
+    def _expect_retry(self, entry: Entry | None) -> None:
+        if entry is not None and entry.job is not None:
+            self._backlog.due_in(max(0.0, (entry.job.due_at - self._now()).total_seconds()))
 
     def _has_room(self, host: str) -> bool:
         """Claims that are on their way to the database count as well: they are not in a lane yet."""
         claiming = sum(1 for attempt in self._attempts.values() if not attempt.answer.done())
         return not self._closing and self._collector.room(host) > claiming
 
-    async def _backlog_is_full(self) -> bool:
-        """Whether enough waits already; the count is at most a second old, and one for all who ask meanwhile."""
-        async with self._counting:
-            if time.monotonic() - self._backlog_read_at > 1.0:
-                self._backlog = await self._store.backlog(self._queue_limit)
-                self._backlog_read_at = time.monotonic()
-            self._backlog += 1
-            return self._backlog > self._queue_limit
-
-    async def _take_due_jobs(self) -> None:
-        """Take what waits, and what a lost process left behind, whenever there is room."""
-        while not self._closing:
-            self._work_due.clear()
-            try:
-                self._more_is_due = await self._look_through_backlog()
-            except StorageUnavailable:
-                pass  # the adapter has logged it; the next look is soon enough
-            except Exception:
-                logger.exception("the backlog cannot be read")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):  # not wait_for: on 3.11 that can swallow a cancellation
-                    await self._work_due.wait()
-
-    async def _look_through_backlog(self) -> bool:
-        """Take what there is room for; whether something was left. What one host has too much of hides no other."""
-        left, after = 0, None
-        for _ in range(PAGES):
-            entries = await self._store.due(PAGE, after)
-            left += sum(not self._take(entry) for entry in entries)
-            if len(entries) < PAGE or (entries[-1].job and entries[-1].job.due_at == after):
-                break
-            after = entries[-1].job.due_at if entries[-1].job else None
-        return left > 0
-
-    def _take(self, entry: Entry) -> bool:
-        """Begin an attempt at a due job, unless it is under way here or there is no room."""
-        try:
-            url = normalize(entry.normalized_url)
-        except InventoryError:
-            logger.warning("an entry's URL is refused now", extra={"record": entry.id})
-            return True
+    def _take(self, url: NormalizedUrl, entry: Entry) -> bool:
+        """Begin an attempt at a due job, unless it is under way here; False when there is no room."""
         if url.id in self._attempts:
             return True
         if not self._has_room(url.host):

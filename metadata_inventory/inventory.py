@@ -19,7 +19,7 @@ from metadata_inventory.errors import DestinationProhibited, InventoryError, Rec
 from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.ports import RecordStore
 from metadata_inventory.record import ANY, Entry
-from metadata_inventory.urls import NormalizedUrl, normalize
+from metadata_inventory.urls import NormalizedUrl, normalize, recall
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Inventory:
         entry = await self._records.find_by_id(record_id)
         if entry is None:
             raise RecordNotFound
-        return await self._wait_to_serve(normalize(entry.normalized_url), entry, wait_s)
+        return await self._wait_to_serve(recall(entry.normalized_url), entry, wait_s)
 
     async def content(self, entry: Entry) -> bytes | None:
         """The stored body's zstd frame; None when a newer capture has just taken the entry's place: read it again."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from metadata_inventory.capture import Capture, CollectionOrder, Outcome
-from metadata_inventory.record import ClaimRequest, Entry, Lease, StoredFailure
+from metadata_inventory.record import ClaimRequest, Entry, Lease, QueueState, Retry, StoredFailure
 from metadata_inventory.urls import NormalizedUrl
 
 
@@ -44,8 +43,11 @@ class ClaimStore(Protocol):
     async def renew(self, leases: Sequence[Lease]) -> set[str]:
         """Extend the leases; the tokens of those still held."""
 
-    async def complete(self, lease: Lease, capture: Capture) -> Entry | None:
-        """Store the capture as the next revision and end the job; None when the lease was no longer held."""
+    async def complete(self, lease: Lease, capture: Capture, retry: Retry | None = None) -> Entry | None:
+        """Store the capture as the next revision; None when the lease was no longer held.
+
+        It ends the job, or with `retry` counts an attempt and lets the job be taken again.
+        """
 
     async def fail(self, lease: Lease, failure: StoredFailure) -> Entry | None:
         """Store the failure and end the job; a record that was complete stays so. None as in `complete`."""
@@ -56,14 +58,27 @@ class ClaimStore(Protocol):
     async def release(self, lease: Lease) -> None:
         """Give the job back at once, as if it had never been taken."""
 
-    async def due(self, limit: int, after: datetime | None = None) -> list[Entry]:
+    async def due(self, limit: int, *, after: Entry | None = None, except_hosts: Collection[str] = ()) -> list[Entry]:
         """Up to `limit` entries whose job anybody may take now, longest due first, captures left out.
 
-        `after` leaves out those that are due since then or longer, for reading on.
+        `after` is the last entry of the page before, for reading on.
         """
 
     async def backlog(self, limit: int) -> int:
         """How many jobs wait without a lease, counted up to `limit`."""
+
+
+class QueueStore(Protocol):
+    """What operators see of the jobs, and how they put failed ones back."""
+
+    async def state(self, leases: int) -> QueueState:
+        """All jobs counted, and up to `leases` running ones."""
+
+    async def requeue(self, codes: Collection[str], limit: int) -> int:
+        """Owe a collection again for up to `limit` failed ones with one of the codes (none given: with any).
+
+        How many were put back; each by one atomic write, so that none is owed twice.
+        """
 
 
 class Collector(Protocol):

@@ -6,6 +6,7 @@ owed. The two are independent: a refresh of a complete record has a job and goes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -33,14 +34,23 @@ class Job(Struct, frozen=True, kw_only=True):
     """Work that is owed. `due_at` is when anybody may take it: with a lease, when that runs out; else when to try.
 
     `attempts` have failed; `losses` are leases that ran out, of processes that were lost with the job or before it.
+    `kept` is the fullness (`policy.fullness`) of the unfinished capture that this job has stored, None before one.
     """
 
     queued_at: datetime
     due_at: datetime
     attempts: int
     losses: int
+    kept: int | None
     owner: str | None
     token: str | None
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    """What follows an unfinished capture: another attempt after `delay_ms`, to bring at least the fullness `kept`."""
+
+    delay_ms: int
+    kept: int
 
 
 class StoredFailure(Struct, frozen=True, kw_only=True):
@@ -67,6 +77,26 @@ class Entry(Struct, frozen=True, kw_only=True):
     capture: Capture | None
     failure: StoredFailure | None
     job: Job | None
+
+
+class Depth(Struct, frozen=True, kw_only=True):
+    """How many jobs are in one state. `codes` counts those among them whose last attempt failed, by failure code."""
+
+    count: int = 0
+    oldest_queued_at: datetime | None = None
+    next_due_at: datetime | None = None
+    codes: Mapping[str, int] = {}
+
+
+class QueueState(Struct, frozen=True, kw_only=True):
+    """The jobs of all nodes. `leases` are the running ones whose lease ends first, as entries without captures."""
+
+    waiting: Depth  # due, held by nobody
+    running: Depth  # leased
+    retrying: Depth  # waiting for the time of their next attempt
+    abandoned: Depth  # their lease has run out: whoever has room takes them
+    failed: Mapping[str, int]  # stored failures behind which no work is owed, by failure code
+    leases: tuple[Entry, ...]
 
 
 class ClaimRequest(Struct, frozen=True, kw_only=True):

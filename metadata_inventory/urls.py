@@ -42,7 +42,7 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 
 class NormalizedUrl(Struct, frozen=True):
-    """A URL that may be looked up and collected; only `normalize` makes one.
+    """A URL that may be looked up and collected; only `normalize` makes one, and `recall` of what is stored.
 
     `href` is the normalized URL without a fragment. `scheme` is http or https. `host` is what DNS or a socket takes:
     lower-case ASCII, an IPv6 address without its brackets, a name with its trailing dot if it had one. `port` is the
@@ -81,6 +81,14 @@ def normalize(text: str) -> NormalizedUrl:
     scheme = parsed.protocol.removesuffix(":")
     port = int(parsed.port) if parsed.port else DEFAULT_PORTS[scheme]
     return NormalizedUrl(href=href, scheme=scheme, host=_dialable_host(parsed.hostname), port=port)
+
+
+def recall(href: str) -> NormalizedUrl:
+    """The URL of a stored record. It was admitted once: rules that have changed since refuse it when it is dialled."""
+    parsed = ada_url.URL(href)
+    scheme = parsed.protocol.removesuffix(":")
+    port = int(parsed.port) if parsed.port else DEFAULT_PORTS[scheme]
+    return NormalizedUrl(href=href, scheme=scheme, host=parsed.hostname.strip("[]"), port=port)
 
 
 def resolve(base: str, reference: str) -> str | None:

@@ -9,10 +9,11 @@ from datetime import datetime
 from backports import zstd
 from msgspec import Struct
 
+from metadata_inventory import record
 from metadata_inventory.capture import Body, Capture, Exchange, Header, SetCookie, Summary
 from metadata_inventory.charsets import decode
 from metadata_inventory.policy import retryable
-from metadata_inventory.record import Entry, Status, StoredFailure
+from metadata_inventory.record import Entry, Job, QueueState, Status, StoredFailure
 
 
 class LastError(Struct, frozen=True, kw_only=True):
@@ -65,6 +66,75 @@ class Pending(Struct, frozen=True, kw_only=True):
     requested_at: datetime
     attempts: int
     last_error: LastError | None
+
+
+class Depth(Struct, frozen=True, kw_only=True):
+    """Jobs in one state. `codes` counts those whose last attempt failed, by its code."""
+
+    count: int
+    oldest_age_s: float | None  # since the oldest was asked for
+    next_due_at: datetime | None  # when the first of them may be taken (again)
+    codes: Mapping[str, int]
+
+
+class RunningJob(Struct, frozen=True, kw_only=True):
+    """A job that somebody holds: which process (host:pid:id), until when unless it renews, and what failed before."""
+
+    id: str
+    normalized_url: str
+    owner: str
+    lease_until: datetime
+    queued_at: datetime
+    attempts: int
+
+
+class QueueView(Struct, frozen=True, kw_only=True):
+    """The collections that are owed, on all nodes.
+
+    `waiting` are due and have no room yet, up to `limit`; `running` are held; `retrying` wait for their next attempt;
+    `abandoned` were held by a process that is gone. `failed` counts the stored failures behind which nothing is owed.
+    """
+
+    limit: int
+    waiting: Depth
+    running: Depth
+    retrying: Depth
+    abandoned: Depth
+    failed: Mapping[str, int]
+    jobs: tuple[RunningJob, ...]
+
+
+def build_queue(state: QueueState, limit: int, now: datetime) -> QueueView:
+    return QueueView(
+        limit=limit,
+        waiting=_depth(state.waiting, now),
+        running=_depth(state.running, now),
+        retrying=_depth(state.retrying, now),
+        abandoned=_depth(state.abandoned, now),
+        failed=state.failed,
+        jobs=tuple(_running_job(entry, entry.job) for entry in state.leases if entry.job is not None),
+    )
+
+
+def _depth(depth: record.Depth, now: datetime) -> Depth:
+    oldest = depth.oldest_queued_at
+    return Depth(
+        count=depth.count,
+        oldest_age_s=None if oldest is None else max(0.0, (now - oldest).total_seconds()),
+        next_due_at=depth.next_due_at,
+        codes=depth.codes,
+    )
+
+
+def _running_job(entry: Entry, job: Job) -> RunningJob:
+    return RunningJob(
+        id=entry.id,
+        normalized_url=entry.normalized_url,
+        owner=job.owner or "",
+        lease_until=job.due_at,
+        queued_at=job.queued_at,
+        attempts=job.attempts,
+    )
 
 
 def build_record(entry: Entry, capture: Capture, content: bytes) -> Record:

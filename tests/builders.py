@@ -23,6 +23,7 @@ from metadata_inventory.capture import (
     Summary,
     Timings,
 )
+from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.record import ClaimRequest, Lease
 from metadata_inventory.urls import NormalizedUrl, normalize
 
@@ -90,3 +91,15 @@ def a_capture(url: NormalizedUrl, page: bytes = b"<p>hello</p>", headers: tuple[
 
 def a_failure(code: FailureCode = FailureCode.CONNECTION_REFUSED) -> Failure:
     return Failure(code=code, detail="The connection was refused.", at=FETCHED_AT)
+
+
+def a_policy() -> CollectPolicy:
+    return CollectPolicy(
+        max_attempts=3,
+        retry_base_s=1,
+        retry_max_s=60,
+        retry_after_max_s=300,
+        failure_ttl_s=300,
+        freshness_s=0,
+        rules="rules",
+    )

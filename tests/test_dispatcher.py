@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -131,22 +132,29 @@ def test_lost_lease_ends_the_attempt(
 
 def leave_behind(records: Collection[dict[str, Any]], url: NormalizedUrl, losses: int) -> None:
     """A job as a process that is gone leaves it."""
-    lease = {"owner": "gone", "token": "gone"}
-    job = {"queued_ms": 1, "due_ms": 1, "attempts": 0, "losses": losses, "lease": lease}
-    records.insert_one(
-        {
-            "_id": url.id,
-            "normalized_url": url.href,
-            "url": url.href,
-            "status": "pending",
-            "revision": 0,
-            "requested_at": records.database.command("hello")["localTime"],
-            "unchanged_count": 0,
-            "settled": "",
-            "schema_version": 1,
-            "job": job,
-        }
+    records.insert_one(a_document(url, {"losses": losses, "lease": {"owner": "gone", "token": "gone"}}))
+
+
+def leave_waiting(records: Collection[dict[str, Any]], urls: Sequence[NormalizedUrl]) -> None:
+    """Jobs that nobody holds, each due before the next."""
+    records.insert_many(
+        [a_document(url, {"losses": 0, "lease": None, "due_ms": due_ms}) for due_ms, url in enumerate(urls, 1)]
     )
+
+
+def a_document(url: NormalizedUrl, job: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "_id": url.id,
+        "normalized_url": url.href,
+        "url": url.href,
+        "status": "pending",
+        "revision": 0,
+        "requested_at": datetime.now(UTC),
+        "unchanged_count": 0,
+        "settled": "",
+        "schema_version": 1,
+        "job": {"host": url.host, "queued_ms": 1, "due_ms": 1, "attempts": 0, "kept": None, **job},
+    }
 
 
 def test_collection_that_nobody_holds_any_more_is_taken_up(
@@ -182,3 +190,47 @@ def test_post_of_what_takes_too_long_answers_504(mongo_uri: str, database: str, 
         origin.hold("/")
         status, problem = post(service, origin.url("/"))
         assert (status, problem["code"]) == (504, "http_response_timeout")
+
+
+def test_body_that_was_cut_is_served_and_tried_again(
+    mongo_uri: str, database: str, tmp_path: Path, shared_origin: Origin
+) -> None:
+    """The fullest capture is kept: of 9, 4 and 12 bytes the second changes nothing, and the third is whole."""
+    path = f"/{uuid.uuid4().hex}"
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"
+    url = shared_origin.url(path)
+    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database, "INVENTORY_RETRY_BASE_S": "1.5"}
+    with Service(tmp_path, "--allow-destination", "127.0.0.0/8", environ=environ) as service:
+        service.wait_for_answer()
+        shared_origin.answer(path, head + b"123456789")
+        status, record = post(service, url)
+        assert (status, record["page_source"], record["body"]["truncated"]) == (201, "123456789", "disconnect")
+        shared_origin.answer(path, head + b"1234")
+        wait_until(lambda: get(service, url)[1]["last_error"], 20)
+        record = get(service, url)[1]
+        assert (record["page_source"], record["last_error"]["code"]) == ("123456789", "http_response_incomplete")
+        shared_origin.answer(path, head + b"123456789012")
+        wait_until(lambda: get(service, url)[1]["page_source"] == "123456789012", 20)
+        record = get(service, url)[1]
+        assert (record["revision"], record["body"]["truncated"], record["last_error"]) == (2, None, None)
+        assert shared_origin.count(path) == 3
+
+
+def test_retry_after_is_waited_for_and_then_asked_again(
+    mongo_uri: str, database: str, tmp_path: Path, shared_origin: Origin, records: Collection[dict[str, Any]]
+) -> None:
+    path = f"/{uuid.uuid4().hex}"
+    url = normalize(shared_origin.url(path))
+    shared_origin.page(path, "later", 503, headers=[("Retry-After", "2")])
+    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database, "INVENTORY_RETRY_BASE_S": "0.01"}
+    with Service(tmp_path, "--allow-destination", "127.0.0.0/8", environ=environ) as service:
+        service.wait_for_answer()
+        status, record = post(service, url.href)
+        assert (status, record["status_code"]) == (201, 503)
+        document = records.find_one({"_id": url.id})
+        assert document is not None
+        asked_at = document["capture"]["fetched_at"].replace(tzinfo=UTC).timestamp()
+        assert 2.0 <= document["job"]["due_ms"] / 1000 - asked_at < 4.0
+        shared_origin.page(path, "now")
+        wait_until(lambda: get(service, url.href)[1]["status_code"] == 200, 20)
+        assert shared_origin.count(path) == 2

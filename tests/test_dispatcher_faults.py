@@ -8,17 +8,17 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from metadata_inventory.backlog import PAGE
 from metadata_inventory.bootstrap import now
 from metadata_inventory.capture import CollectionOrder, Outcome
-from metadata_inventory.dispatcher import PAGE, Dispatcher
-from metadata_inventory.policy import CollectPolicy
+from metadata_inventory.dispatcher import Dispatcher
 from metadata_inventory.record import Lease, Status
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.urls import normalize
-from tests.builders import a_capture, a_claim, a_lease, a_url
+from tests.builders import a_capture, a_claim, a_lease, a_policy, a_url
 from tests.waiting import wait_until_async
 
-POLICY = CollectPolicy(max_attempts=3, retry_base_s=1, retry_max_s=60, failure_ttl_s=300, freshness_s=0, rules="rules")
+POLICY = a_policy()
 
 
 class HeldCollector:

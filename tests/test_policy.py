@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from metadata_inventory.capture import FailureCode
-from metadata_inventory.policy import CollectPolicy, retryable
-from tests.builders import FETCHED_AT, a_capture, a_failure, a_url
+from metadata_inventory.capture import Capture, FailureCode, Header
+from metadata_inventory.policy import fullness, retryable
+from tests.builders import FETCHED_AT, a_capture, a_failure, a_policy, a_url
 
-POLICY = CollectPolicy(max_attempts=3, retry_base_s=2, retry_max_s=5, failure_ttl_s=300, freshness_s=0, rules="a")
+POLICY = replace(a_policy(), retry_base_s=2, retry_max_s=5, rules="a")
 
 ATTEMPTS = {
     FailureCode.DNS_ERROR: 3,
@@ -48,6 +48,46 @@ def test_backoff_doubles_up_to_its_bound_and_half_of_it_is_jitter() -> None:
     assert [policy.retry_delay_s(code, attempts, 0.0) for attempts in (1, 2)] == [1.0, 2.0]
     assert replace(policy, retry_max_s=1.5).retry_delay_s(code, 2, 0.0) == 0.75
     assert policy.retry_delay_s(code, 1, 0.999) == pytest.approx(2.0, rel=0.001)
+
+
+def an_answer(status: int, *headers: Header) -> Capture:
+    capture = a_capture(a_url(), headers=headers)
+    (exchange,) = capture.exchanges
+    assert exchange.response is not None
+    return replace(capture, exchanges=(replace(exchange, response=replace(exchange.response, status_code=status)),))
+
+
+@pytest.mark.parametrize(("truncated", "expected"), [(None, None), ("length", None), ("time", 13), ("disconnect", 13)])
+def test_body_that_was_cut_by_others_is_unfinished(truncated: str | None, expected: int | None) -> None:
+    capture = a_capture(a_url(), b"<p>hello</p>")
+    assert fullness(replace(capture, body=replace(capture.body, truncated=truncated))) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "asked_s"),
+    [
+        (429, "7", 7),
+        (503, " 120 ", 120),
+        (503, "99999999999", 300),
+        (503, "Fri, 02 Jan 2026 03:04:15 GMT", 9.322),
+        (503, "Fri, 02 Jan 2026 03:00:00 GMT", 0),
+        (429, "soon", None),
+        (429, "-1", None),
+        (429, "", None),
+        (200, "7", None),
+        (500, "7", None),
+    ],
+)
+def test_retry_after_is_respected_within_the_bound(status: int, value: str, asked_s: float | None) -> None:
+    answer = an_answer(status, Header("Retry-After", value))
+    assert fullness(answer) == (None if asked_s is None else 0)
+    if asked_s is not None:
+        delays = [POLICY.capture_retry_delay_s(answer, attempts, 0.0) for attempts in (1, 2, 3)]
+        assert delays == [pytest.approx(asked_s + 1), pytest.approx(asked_s + 2), None]
+
+
+def test_answer_that_names_no_time_is_final() -> None:
+    assert fullness(an_answer(503)) is None
 
 
 def test_stored_failure_answers_until_its_time() -> None:

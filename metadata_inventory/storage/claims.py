@@ -16,24 +16,25 @@ Filters carry `normalized_url` beside `_id`: it is the shard key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pymongo import UpdateOne
 
 from metadata_inventory.capture import Capture
-from metadata_inventory.record import ANY, ClaimRequest, Lease, Status, StoredFailure
-from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields
+from metadata_inventory.record import ANY, ClaimRequest, Entry, Lease, Retry, Status, StoredFailure
+from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields, to_ms
 from metadata_inventory.urls import NormalizedUrl
 
 Expression = Mapping[str, Any]
 
 NOW: Expression = {"$toLong": "$$NOW"}
 
-# Jobs that anybody may take. `$gt: 0` is what the partial index covers, and keeps documents without a job away:
-# a missing field is less than every number.
-DUE: Expression = {"job.due_ms": {"$gt": 0}, "$expr": {"$lte": ["$job.due_ms", NOW]}}
+# Documents with a job; what the partial index covers. A missing field is less than every number.
+OWED: Expression = {"job.due_ms": {"$gt": 0}}
+# Longest due first; the id tells those apart that became due at once. The host is there to be filtered by.
+OWED_INDEX = [("job.due_ms", 1), ("_id", 1), ("job.host", 1)]
+DUE_ORDER = OWED_INDEX[:2]
 
 _HAS_JOB: Expression = {"$gt": ["$job.due_ms", 0]}
 _UNLEASED: Expression = {"$eq": [{"$ifNull": ["$job.lease", None]}, None]}
@@ -41,22 +42,37 @@ _UNLEASED: Expression = {"$eq": [{"$ifNull": ["$job.lease", None]}, None]}
 _ONE_WHEN_LEASED: Expression = {"$cond": [_UNLEASED, 0, 1]}
 
 
-def due(after: datetime | None) -> Expression:
-    """Jobs that anybody may take now; of these only what became due later than `after`."""
-    if after is None:
-        return DUE
-    return {**DUE, "job.due_ms": {"$gt": round(after.timestamp() * 1000)}}
+# Documents with a failure; what their index covers.
+HAS_FAILED: Expression = {"failure.failure.code": {"$gt": ""}}
+FAILED_INDEX = [("failure.failure.code", 1), ("job.due_ms", 1)]
+# Failures behind which no work is owed.
+FAILED: Expression = {**HAS_FAILED, "job.due_ms": None}
 
 
+def due(after: Entry | None, except_hosts: Collection[str]) -> Expression:
+    """Jobs that anybody may take now; of these only what comes behind `after` in DUE_ORDER, and of other hosts."""
+    filters: dict[str, Any] = {**OWED, "$expr": {"$lte": ["$job.due_ms", NOW]}}
+    if except_hosts:
+        filters["job.host"] = {"$nin": list(except_hosts)}
+    if after is not None and after.job is not None:
+        due_ms = to_ms(after.job.due_at)
+        filters["job.due_ms"] = {"$gte": due_ms}
+        filters["$or"] = [{"job.due_ms": {"$gt": due_ms}}, {"_id": {"$gt": after.id}}]
+    return filters
+
+
+# Jobs that somebody holds.
+RUNNING: Expression = {**OWED, "job.lease.token": {"$gt": ""}, "$expr": {"$gt": ["$job.due_ms", NOW]}}
 # Jobs that wait without a lease, due or not.
-UNLEASED: Expression = {"job.due_ms": {"$gt": 0}, "job.lease": None}
+UNLEASED: Expression = {**OWED, "job.lease": None}
 
 
 def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
     """Take the URL's job, or put one down, if what the caller saw still holds; else change nothing.
 
-    With a lease, a due job is taken; `hasten` takes one that waits for its time as well. A job is made when the URL is
-    unknown (the upsert), or when it has none and its last outcome is the one that the caller knows.
+    With a lease, a due job is taken; `hasten` takes one that waits for its time as well, and forgets what it has kept:
+    who asks for a collection now gets what it brings. A job is made when the URL is unknown (the upsert), or when it
+    has none and its last outcome is the one that the caller knows.
 
     The condition stands in the update: MongoDB refuses `$expr` in the filter of an upsert.
     """
@@ -69,9 +85,11 @@ def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
 
     lease = {"owner": request.lease.owner, "token": request.lease.token} if request.lease else None
     job = {
+        "host": {"$literal": request.url.host},
         "queued_ms": {"$ifNull": ["$job.queued_ms", NOW]},
         "attempts": {"$ifNull": ["$job.attempts", 0]},
         "losses": {"$add": [{"$ifNull": ["$job.losses", 0]}, _ONE_WHEN_LEASED]},
+        "kept": None if request.hasten else {"$ifNull": ["$job.kept", None]},
         "due_ms": {"$add": [NOW, lease_ms]} if lease else {"$min": [{"$ifNull": ["$job.due_ms", NOW]}, NOW]},
         "lease": {"$literal": lease},
     }
@@ -95,10 +113,15 @@ def renew(lease: Lease, lease_ms: int) -> UpdateOne:
     return UpdateOne(_held(lease), [{"$set": {"job.due_ms": {"$add": [NOW, lease_ms]}}}])
 
 
-def complete(lease: Lease, capture: Capture, fields_of_capture: Expression, *, content_inline: bool) -> UpdateOne:
-    """Store the capture and end the job. Operators, no pipeline: nothing here is evaluated."""
+def complete(
+    lease: Lease, capture: Capture, fields_of_capture: Expression, retry: Retry | None, *, content_inline: bool
+) -> UpdateOne:
+    """Store the capture, and end the job or let it be taken again.
+
+    The first is done by operators, of which nothing is evaluated. The second needs the server's clock, so a pipeline.
+    """
     content = {"content": capture.content} if content_inline else {"content_file": True}
-    other = {"content_file": ""} if content_inline else {"content": ""}
+    other = "content_file" if content_inline else "content"
     fields = {
         "status": Status.COMPLETE,
         "capture": fields_of_capture,
@@ -106,8 +129,20 @@ def complete(lease: Lease, capture: Capture, fields_of_capture: Expression, *, c
         "settled": lease.token,
         **content,
     }
-    unset = {"job": "", "failure": "", **other}
-    return UpdateOne(_held(lease), {"$set": fields, "$inc": {"revision": 1}, "$unset": unset})
+    if retry is None:
+        unset = {"job": "", "failure": "", other: ""}
+        return UpdateOne(_held(lease), {"$set": fields, "$inc": {"revision": 1}, "$unset": unset})
+    stages: list[Expression] = [
+        {
+            "$set": {
+                **{name: {"$literal": value} for name, value in fields.items()},
+                "revision": {"$add": ["$revision", 1]},
+                "job": _given_back(attempts=1, delay_ms=retry.delay_ms, kept=retry.kept),
+            }
+        },
+        {"$unset": ["failure", other]},
+    ]
+    return UpdateOne(_held(lease), stages)
 
 
 def fail(lease: Lease, failure: StoredFailure) -> UpdateOne:
@@ -137,15 +172,28 @@ def release(lease: Lease) -> UpdateOne:
     return UpdateOne(_held(lease), [{"$set": {"job": _given_back(attempts=0, delay_ms=0)}}])
 
 
-def _given_back(*, attempts: int, delay_ms: int) -> Expression:
+def requeue(url: NormalizedUrl) -> UpdateOne:
+    """Put down a fresh job for a failed one that has none, so that anybody takes it."""
     job = {
-        "queued_ms": "$job.queued_ms",
+        "host": {"$literal": url.host},
+        "queued_ms": NOW,
+        "attempts": 0,
+        "losses": 0,
+        "kept": None,
+        "due_ms": NOW,
+        "lease": None,
+    }
+    fields = {"job": {"$mergeObjects": [job]}, "status": _complete_or(Status.PENDING)}
+    return UpdateOne({**_identity(url), **FAILED}, [{"$set": fields}])
+
+
+def _given_back(*, attempts: int, delay_ms: int, kept: int | None = None) -> Expression:
+    job = {
         "attempts": {"$add": ["$job.attempts", attempts]},
-        "losses": {"$ifNull": ["$job.losses", 0]},
         "due_ms": {"$add": [NOW, delay_ms]},
         "lease": None,
     }
-    return {"$mergeObjects": [job]}
+    return {"$mergeObjects": ["$job", {**job, "kept": kept} if kept is not None else job]}
 
 
 def _knows(settled: str | None) -> Expression:

@@ -4,7 +4,7 @@
      unchanged_count, settled, schema_version,
      capture: {final_url, exchanges, body, fetched_at, …}, content: BinData(zstd frame) | content_file: true,
      failure: {failure: {…}, attempts, retry_at, policy},
-     job: {queued_ms, due_ms, attempts, losses, lease: null | {owner, token}}}
+     job: {host, queued_ms, due_ms, attempts, losses, kept, lease: null | {owner, token}}}
 
 Instants are BSON dates (whole milliseconds, UTC), but for those of `job`: they are milliseconds as numbers, because
 they are computed and compared on the server (`$$NOW`). Header names and the like are values, never keys.
@@ -68,17 +68,23 @@ def _to_capture(document: Document) -> Capture | None:
 def _to_job(fields: Document) -> Job:
     lease = fields["lease"] or {"owner": None, "token": None}
     return Job(
-        queued_at=_instant(fields["queued_ms"]),
-        due_at=_instant(fields["due_ms"]),
+        queued_at=to_instant(fields["queued_ms"]),
+        due_at=to_instant(fields["due_ms"]),
         attempts=fields["attempts"],
         losses=fields.get("losses", 0),
+        kept=fields.get("kept"),
         owner=lease["owner"],
         token=lease["token"],
     )
 
 
-def _instant(ms: int) -> datetime:
+def to_instant(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def to_ms(instant: datetime) -> int:
+    """As the instants of `job` are kept."""
+    return round(instant.timestamp() * 1000)
 
 
 def _builtins(value: msgspec.Struct) -> dict[str, Any]:

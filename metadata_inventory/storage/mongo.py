@@ -8,38 +8,33 @@ and what became of it is then read. What lands after we gave up is a lease that 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import bson
 import pymongo
-from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from gridfs import AsyncGridFSBucket
 from msgspec.structs import replace
-from pymongo import AsyncMongoClient, ReadPreference, UpdateOne, WriteConcern
-from pymongo.asynchronous.database import AsyncDatabase
+from pymongo import UpdateOne
 from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError
-from pymongo.read_concern import ReadConcern
 
 from metadata_inventory.capture import Capture
 from metadata_inventory.errors import CaptureTooLarge, StorageUnavailable
-from metadata_inventory.record import ClaimRequest, Entry, Lease, StoredFailure
+from metadata_inventory.record import ClaimRequest, Entry, Lease, Retry, StoredFailure
 from metadata_inventory.storage import claims
 from metadata_inventory.storage.batching import Batcher
 from metadata_inventory.storage.bodies import BodyFiles
+from metadata_inventory.storage.connection import Connection, name_of
 from metadata_inventory.storage.documents import WITHOUT_CAPTURE, Document, capture_fields, failure_fields, to_entry
 from metadata_inventory.urls import NormalizedUrl
 
 logger = logging.getLogger(__name__)
 
-DURABLE = WriteConcern("majority", j=True)
 DUPLICATE_KEY = 11000
 
 # A document takes 16 MiB; a larger body goes to GridFS, so that exchanges always fit beside it.
@@ -70,40 +65,21 @@ class MongoStore:
     """RecordStore and ClaimStore. Made inside the loop that uses it; `start` and `close` belong to its owner."""
 
     def __init__(self, uri: str, database: str, *, timeout_s: float, lease_ms: int) -> None:
-        self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-            uri,
-            timeoutMS=int(timeout_s * 1000),
-            serverSelectionTimeoutMS=int(timeout_s * 1000),
-            appname="metadata-inventory",
-            serverMonitoringMode="poll",
-        )
-        # Whatever the URI says: a claim is read back, and only the primary knows what became of it.
-        self._database: AsyncDatabase[dict[str, Any]] = self._client.get_database(
-            database,
-            codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
-            read_preference=ReadPreference.PRIMARY,
-            read_concern=ReadConcern("local"),
-            write_concern=DURABLE,
-        )
-        self._records = self._database.get_collection("records")
-        self._timeout_s = timeout_s
+        self.connection = Connection(uri, database, timeout_s=timeout_s)
+        self._records = self.connection.records
+        self._available = self.connection.available
         self._lease_ms = lease_ms
-        self._prepared = asyncio.Event()
-        self._preparing: asyncio.Task[None] | None = None
-        self._bodies = BodyFiles(AsyncGridFSBucket(self._database, bucket_name="bodies"))
+        self._bodies = BodyFiles(AsyncGridFSBucket(self.connection.database, bucket_name="bodies"))
         self._write: Batcher[Write, None] = Batcher(self._write_batch, size=lambda write: write.size_bytes)
         self._read: Batcher[str, Document | None] = Batcher(self._read_batch)
         self._read_job: Batcher[str, Document | None] = Batcher(self._read_job_batch)
 
     def start(self) -> None:
         """Begin to make the indexes; until the server has them, operations wait within their bound."""
-        self._preparing = asyncio.create_task(self._prepare())
+        self.connection.start()
 
     async def close(self) -> None:
-        if self._preparing is not None:
-            self._preparing.cancel()
-            await asyncio.gather(self._preparing, return_exceptions=True)
-        await self._client.close()
+        await self.connection.close()
 
     # RecordStore
 
@@ -133,7 +109,7 @@ class MongoStore:
 
     async def check(self) -> None:
         async with self._available():
-            health = self._database.get_collection("health")
+            health = self.connection.database.get_collection("health")
             await health.update_one({"_id": "check"}, {"$set": {"at": time.time()}}, upsert=True)
             await health.find_one({"_id": "check"})
 
@@ -153,7 +129,7 @@ class MongoStore:
         held = {entry.job.token for entry in entries if entry.job is not None}
         return {lease.token for lease in leases} & held
 
-    async def complete(self, lease: Lease, capture: Capture) -> Entry | None:
+    async def complete(self, lease: Lease, capture: Capture, retry: Retry | None = None) -> Entry | None:
         encoded = bson.encode(capture_fields(capture))
         if len(encoded) > MAX_CAPTURE_BYTES:
             raise CaptureTooLarge
@@ -161,7 +137,7 @@ class MongoStore:
         if not inline:
             async with self._available():
                 await self._bodies.put(capture.body.sha256, capture.content)
-        operation = claims.complete(lease, capture, RawBSONDocument(encoded), content_inline=inline)
+        operation = claims.complete(lease, capture, RawBSONDocument(encoded), retry, content_inline=inline)
         size_bytes = len(encoded) + (len(capture.content) if inline else 0)
         entry = await self._settle(lease, Write(operation, size_bytes))
         return replace(entry, capture=capture) if entry else None
@@ -175,9 +151,10 @@ class MongoStore:
     async def release(self, lease: Lease) -> None:
         await self._write(Write(claims.release(lease)))
 
-    async def due(self, limit: int, after: datetime | None = None) -> list[Entry]:
+    async def due(self, limit: int, *, after: Entry | None = None, except_hosts: Collection[str] = ()) -> list[Entry]:
         async with self._available():
-            found = self._records.find(claims.due(after), WITHOUT_CAPTURE).sort("job.due_ms").limit(limit)
+            filters = claims.due(after, except_hosts)
+            found = self._records.find(filters, WITHOUT_CAPTURE).sort(claims.DUE_ORDER).limit(limit)
             return [entry async for document in found if (entry := _readable(document))]
 
     async def backlog(self, limit: int) -> int:
@@ -195,7 +172,7 @@ class MongoStore:
 
     async def _write_batch(self, writes: list[Write]) -> list[Exception | None]:
         """Carry the operations out, each answered for itself: a bad one does not take its neighbours along."""
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self.connection.timeout_s
         async with self._available():
             try:
                 return await self._write_repeatedly([write.operation for write in writes], deadline)
@@ -215,7 +192,7 @@ class MongoStore:
             except PyMongoError as error:
                 if not _unknown(error) or time.monotonic() >= deadline:
                     raise
-                logger.warning("%d writes were not answered, repeating them: %s", len(operations), _name(error))
+                logger.warning("%d writes were not answered, repeating them: %s", len(operations), name_of(error))
                 await asyncio.sleep(0.05)
 
     async def _read_batch(self, urls: list[str]) -> list[Document | None]:
@@ -230,40 +207,6 @@ class MongoStore:
         async with self._available():
             found = self._records.find({"normalized_url": {"$in": urls}}, WITHOUT_CAPTURE)
             return _in_order(urls, [document async for document in found])
-
-    @contextlib.asynccontextmanager
-    async def _available(self) -> AsyncIterator[None]:
-        """Wait for the indexes within the bound; the driver's errors become StorageUnavailable."""
-        try:
-            if not self._prepared.is_set():
-                await asyncio.wait_for(self._prepared.wait(), self._timeout_s)
-            yield
-        except TimeoutError as error:
-            raise StorageUnavailable from error
-        except PyMongoError as error:
-            logger.warning("the database failed: %s", _name(error))
-            raise StorageUnavailable from error
-
-    async def _prepare(self) -> None:
-        delay_s = 0.1
-        while not self._prepared.is_set():
-            try:
-                await self._records.create_index("normalized_url", unique=True)
-                await self._records.create_index("job.due_ms", partialFilterExpression={"job.due_ms": {"$gt": 0}})
-                self._prepared.set()
-            except PyMongoError as error:
-                logger.warning("the database cannot be prepared yet: %s", _name(error))
-                await asyncio.sleep(delay_s)
-                delay_s = min(2 * delay_s, 2.0)
-
-
-def _name(error: PyMongoError) -> str:
-    """What may be logged of an error: the driver's own texts quote documents, with the query strings of URLs."""
-    codes = {getattr(error, "code", None)}
-    if isinstance(error, BulkWriteError):
-        details = error.details or {}
-        codes = {one.get("code") for kind in ("writeErrors", "writeConcernErrors") for one in details.get(kind, [])}
-    return " ".join([type(error).__name__, *(str(code) for code in codes if code is not None)])
 
 
 def _in_order(urls: list[str], documents: list[dict[str, Any]]) -> list[Document | None]:

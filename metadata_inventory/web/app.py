@@ -12,6 +12,7 @@ from metadata_inventory.web.body import BodyHandler
 from metadata_inventory.web.metadata import MetadataHandler, RecordHandler
 from metadata_inventory.web.openapi import OpenApiHandler, Route
 from metadata_inventory.web.ops import LiveHandler, ReadyHandler
+from metadata_inventory.web.queue import QueueHandler
 
 access_logger = logging.getLogger("metadata_inventory.access")
 
@@ -19,6 +20,7 @@ ROUTES = (
     Route("/api/metadata/", MetadataHandler),
     Route("/api/metadata/{record_id}/", RecordHandler),
     Route("/api/metadata/{record_id}/body/", BodyHandler),
+    Route("/api/inventory/queue/", QueueHandler),
     Route("/openapi.json", OpenApiHandler),
     Route("/livez", LiveHandler),
     Route("/readyz", ReadyHandler),

@@ -15,6 +15,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from metadata_inventory.errors import InventoryError, RequestTooLarge, Unavailable
 from metadata_inventory.inventory import Inventory
+from metadata_inventory.queue import Queue
 from metadata_inventory.web import problem
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Services(Struct, frozen=True, kw_only=True):
 
     inventory: Inventory
     check: Callable[[], Awaitable[None]]
+    queue: Queue
     requests: Requests
     collect_timeout_s: float
     max_request_bytes: int

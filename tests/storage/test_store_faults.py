@@ -12,15 +12,14 @@ from tornado.ioloop import IOLoop
 
 from metadata_inventory.capture import Header
 from metadata_inventory.errors import CaptureTooLarge, StorageUnavailable
-from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.record import Entry
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 from metadata_inventory.storage.mongo import MongoStore
-from tests.builders import a_capture, a_claim, a_failure, a_lease, a_url
+from tests.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
 from tests.storage.conftest import OpenStore
 from tests.waiting import wait_until_async
 
-POLICY = CollectPolicy(max_attempts=3, retry_base_s=1, retry_max_s=60, failure_ttl_s=300, freshness_s=0, rules="rules")
+POLICY = a_policy()
 STORED_FAILURE = POLICY.stored_failure(a_failure(), attempts=1, delay_s=None)
 
 

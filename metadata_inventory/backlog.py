@@ -1,0 +1,99 @@
+"""The jobs that wait in the database: looked through whenever there may be room, oldest first, and counted.
+
+A host that has no room is left out of the rest of a look, so that however much of it waits, others are found behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from metadata_inventory.errors import StorageUnavailable
+from metadata_inventory.ports import ClaimStore
+from metadata_inventory.record import Entry
+from metadata_inventory.urls import NormalizedUrl, recall
+
+logger = logging.getLogger(__name__)
+
+# How often the backlog is looked through when nothing tells of work; with the lease this bounds a reclaim.
+POLL_S = 1.0
+# Read at once, and how many times in one look.
+PAGE = 100
+PAGES = 20
+# A count of what waits is believed for so long.
+COUNT_S = 1.0
+
+
+class Backlog:
+    """`take` begins an attempt at a due job, and says whether there was room for it."""
+
+    def __init__(self, store: ClaimStore, take: Callable[[NormalizedUrl, Entry], bool], *, limit: int) -> None:
+        self._store = store
+        self._take = take
+        self._limit = limit
+        self._stirred = asyncio.Event()
+        self._crowded: set[str] = set()  # hosts of which jobs wait for want of room …
+        self._noted: set[str] = set()  # … those among them that were told of since the look under way began
+        self._counting = asyncio.Lock()
+        self._counted_at = float("-inf")
+        self._count = 0
+
+    def holds(self, host: str) -> bool:
+        """Whether jobs of the host are known to wait: who comes later is not to overtake them."""
+        return host in self._crowded
+
+    def note(self, host: str) -> None:
+        """A job of the host was put down because there was no room."""
+        self._crowded.add(host)
+        self._noted.add(host)
+
+    def room_made(self) -> None:
+        """Look through the backlog now, if anything was left there."""
+        if self._crowded:
+            self._stirred.set()
+
+    def due_in(self, delay_s: float) -> None:
+        """A job becomes due after `delay_s`; it is looked for then."""
+        asyncio.get_running_loop().call_later(delay_s, self._stirred.set)
+
+    async def is_full(self) -> bool:
+        """Whether enough waits already; the count is at most a second old, and one for all who ask meanwhile."""
+        async with self._counting:
+            if time.monotonic() - self._counted_at > COUNT_S:
+                self._count = await self._store.backlog(self._limit)
+                self._counted_at = time.monotonic()
+            self._count += 1
+            return self._count > self._limit
+
+    async def watch(self) -> None:
+        """Take what waits, and what a lost process left behind, whenever there is room; until cancelled."""
+        while True:
+            self._stirred.clear()
+            self._noted.clear()
+            try:
+                self._crowded = await self._look_through() | self._noted
+            except StorageUnavailable:
+                pass  # the adapter has logged it; the next look is soon enough
+            except Exception:
+                logger.exception("the backlog cannot be read")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):  # not wait_for: on 3.11 that can swallow a cancellation
+                    await self._stirred.wait()
+
+    async def _look_through(self) -> set[str]:
+        """Take what there is room for; the hosts of which something was left."""
+        crowded: set[str] = set()
+        last: Entry | None = None
+        for _ in range(PAGES):
+            entries = await self._store.due(PAGE, after=last, except_hosts=crowded)
+            for entry in entries:
+                url = recall(entry.normalized_url)
+                if url.host not in crowded and not self._take(url, entry):
+                    crowded.add(url.host)
+            if not entries:
+                break
+            last = entries[-1]
+        return crowded

@@ -1,0 +1,41 @@
+"""The use cases of operators: see what is owed, and put back what has failed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from metadata_inventory.capture import FailureCode
+from metadata_inventory.errors import QueueFull
+from metadata_inventory.ports import QueueStore
+from metadata_inventory.record import QueueState
+
+# Running jobs that are shown one by one.
+SHOWN_LEASES = 100
+# Put back at once; the rest is for the next call.
+REQUEUED_AT_ONCE = 1000
+
+
+class Queue:
+    """`limit` is how many jobs may wait."""
+
+    def __init__(self, store: QueueStore, *, limit: int) -> None:
+        self._store = store
+        self.limit = limit
+
+    async def state(self) -> QueueState:
+        """Raises StorageUnavailable."""
+        return await self._store.state(SHOWN_LEASES)
+
+    async def requeue(self, codes: Collection[FailureCode]) -> tuple[int, bool]:
+        """Owe the failed ones a collection again, those with one of the codes or all.
+
+        How many were put back, and whether some may be left: no more are than the queue has room for, or
+        REQUEUED_AT_ONCE. Raises QueueFull when there is no room, StorageUnavailable.
+        """
+        state = await self._store.state(leases=0)
+        room = self.limit - state.waiting.count - state.retrying.count
+        if room <= 0:
+            raise QueueFull
+        limit = min(room, REQUEUED_AT_ONCE)
+        requeued = await self._store.requeue(codes, limit)
+        return requeued, requeued == limit

@@ -1,0 +1,99 @@
+"""The connection to MongoDB that the stores of one process share: how it is made, bounded and prepared.
+
+Every operation is bounded by `timeoutMS`; writes are acknowledged by a majority and its journals. Until the server has
+the indexes, operations wait within that bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from metadata_inventory.errors import StorageUnavailable
+from metadata_inventory.storage import claims
+
+logger = logging.getLogger(__name__)
+
+DURABLE = WriteConcern("majority", j=True)
+Documents = AsyncCollection[dict[str, Any]]
+
+
+class Connection:
+    """Made inside the loop that uses it; `start` and `close` belong to its owner."""
+
+    def __init__(self, uri: str, database: str, *, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+            uri,
+            timeoutMS=int(timeout_s * 1000),
+            serverSelectionTimeoutMS=int(timeout_s * 1000),
+            appname="metadata-inventory",
+            serverMonitoringMode="poll",
+        )
+        # Whatever the URI says: a claim is read back, and only the primary knows what became of it.
+        self.database: AsyncDatabase[dict[str, Any]] = self._client.get_database(
+            database,
+            codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("local"),
+            write_concern=DURABLE,
+        )
+        self.records: Documents = self.database.get_collection("records")
+        self._prepared = asyncio.Event()
+        self._preparing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to make the indexes."""
+        self._preparing = asyncio.create_task(self._prepare())
+
+    async def close(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.gather(self._preparing, return_exceptions=True)
+        await self._client.close()
+
+    @contextlib.asynccontextmanager
+    async def available(self) -> AsyncIterator[None]:
+        """Wait for the indexes within the bound; the driver's errors become StorageUnavailable."""
+        try:
+            if not self._prepared.is_set():
+                await asyncio.wait_for(self._prepared.wait(), self.timeout_s)
+            yield
+        except TimeoutError as error:
+            raise StorageUnavailable from error
+        except PyMongoError as error:
+            logger.warning("the database failed: %s", name_of(error))
+            raise StorageUnavailable from error
+
+    async def _prepare(self) -> None:
+        delay_s = 0.1
+        while not self._prepared.is_set():
+            try:
+                await self.records.create_index("normalized_url", unique=True)
+                await self.records.create_index(claims.OWED_INDEX, partialFilterExpression=claims.OWED)
+                await self.records.create_index(claims.FAILED_INDEX, partialFilterExpression=claims.HAS_FAILED)
+                self._prepared.set()
+            except PyMongoError as error:
+                logger.warning("the database cannot be prepared yet: %s", name_of(error))
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, 2.0)
+
+
+def name_of(error: PyMongoError) -> str:
+    """What may be logged of an error: the driver's own texts quote documents, with the query strings of URLs."""
+    codes = {getattr(error, "code", None)}
+    if isinstance(error, BulkWriteError):
+        details = error.details or {}
+        codes = {one.get("code") for kind in ("writeErrors", "writeConcernErrors") for one in details.get(kind, [])}
+    return " ".join([type(error).__name__, *(str(code) for code in codes if code is not None)])

@@ -1,0 +1,97 @@
+"""The queue as operators see it, on the real server."""
+
+from __future__ import annotations
+
+import pytest
+
+from metadata_inventory.capture import FailureCode
+from metadata_inventory.record import ANY, Depth, Entry, Job, Status
+from metadata_inventory.storage.mongo import MongoStore
+from metadata_inventory.storage.queue import MongoQueue
+from metadata_inventory.urls import NormalizedUrl
+from tests.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
+from tests.waiting import wait_until_async
+
+POLICY = a_policy()
+
+
+def job(entry: Entry | None) -> Job:
+    assert entry is not None
+    assert entry.job is not None
+    return entry.job
+
+
+@pytest.fixture
+def queue(store: MongoStore) -> MongoQueue:
+    return MongoQueue(store.connection)
+
+
+async def leave_failed(store: MongoStore, code: FailureCode, *, captured: bool = False) -> NormalizedUrl:
+    url = a_url()
+    if captured:
+        lease = a_lease(url)
+        await store.claim(a_claim(url, lease))
+        await store.complete(lease, a_capture(url))
+    lease = a_lease(url)
+    await store.claim(a_claim(url, lease, known_settled=ANY))
+    await store.fail(lease, POLICY.stored_failure(a_failure(code), 3, None))
+    return url
+
+
+@pytest.mark.gen_test
+async def test_empty_queue_is_told_so(queue: MongoQueue) -> None:
+    state = await queue.state(leases=10)
+    assert (state.waiting, state.running, state.retrying, state.abandoned) == (Depth(), Depth(), Depth(), Depth())
+    assert (state.failed, state.leases) == ({}, ())
+
+
+@pytest.mark.gen_test
+async def test_each_job_is_counted_in_its_state(store: MongoStore, hasty_store: MongoStore, queue: MongoQueue) -> None:
+    abandoned = a_url()
+    await hasty_store.claim(a_claim(abandoned, a_lease(abandoned)))
+    waiting = await store.claim(a_claim(a_url()))
+    await store.claim(a_claim(a_url()))
+    running = [a_lease(a_url(), "node-7") for _ in range(3)]
+    for lease in running:
+        await store.claim(a_claim(lease.url, lease))
+    retried = a_lease(a_url())
+    await store.claim(a_claim(retried.url, retried))
+    failure = POLICY.stored_failure(a_failure(FailureCode.DNS_TIMEOUT), 1, 60)
+    postponed = await store.postpone(retried, failure, delay_ms=60_000)
+    await leave_failed(store, FailureCode.DNS_ERROR)
+    await leave_failed(store, FailureCode.DNS_ERROR, captured=True)
+    await leave_failed(store, FailureCode.WORKER_LOST)
+    await wait_until_async(lambda: store.due(limit=10), timeout_s=5)
+
+    state = await queue.state(leases=2)
+    assert (state.waiting.count, state.waiting.oldest_queued_at) == (2, job(waiting).queued_at)
+    assert (state.running.count, state.abandoned.count) == (3, 1)
+    assert (state.retrying.count, state.retrying.codes) == (1, {"dns_timeout": 1})
+    assert state.retrying.next_due_at == job(postponed).due_at
+    assert state.failed == {"dns_error": 2, "worker_lost": 1}
+    assert [(entry.id, job(entry).owner) for entry in state.leases] == [(one.url.id, "node-7") for one in running[:2]]
+    assert (await queue.state(leases=0)).leases == ()
+
+
+@pytest.mark.gen_test
+async def test_failed_ones_are_put_back_by_code(store: MongoStore, queue: MongoQueue) -> None:
+    dns = await leave_failed(store, FailureCode.DNS_ERROR)
+    kept = await leave_failed(store, FailureCode.DNS_ERROR, captured=True)
+    lost = await leave_failed(store, FailureCode.WORKER_LOST)
+    assert await queue.requeue(["dns_error"], limit=10) == 2
+    assert await queue.requeue(["dns_error"], limit=10) == 0, "what is owed already is not put back again"
+    await wait_until_async(lambda: store.due(limit=10), timeout_s=5)
+    assert {entry.id for entry in await store.due(limit=10)} == {dns.id, kept.id}
+    entries = [await store.find(url) for url in (dns, kept, lost)]
+    assert [entry.status for entry in entries if entry] == [Status.PENDING, Status.COMPLETE, Status.FAILED]
+    assert (job(entries[0]).attempts, job(entries[0]).losses) == (0, 0)
+
+    assert await queue.requeue([], limit=10) == 1
+    assert (await queue.state(leases=0)).failed == {}
+
+
+@pytest.mark.gen_test
+async def test_no_more_are_put_back_than_asked_for(store: MongoStore, queue: MongoQueue) -> None:
+    for _ in range(3):
+        await leave_failed(store, FailureCode.CONNECTION_REFUSED)
+    assert [await queue.requeue([], limit=2) for _ in range(3)] == [2, 1, 0]
