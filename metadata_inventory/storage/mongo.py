@@ -187,9 +187,9 @@ class MongoStore:
                 with pymongo.timeout(max(0.05, deadline - time.monotonic())):
                     await self._records.bulk_write(operations, ordered=False)
                 return [None] * len(operations)
-            except BulkWriteError as error:
-                return _read_errors(error, len(operations))
             except PyMongoError as error:
+                if isinstance(error, BulkWriteError) and not _unknown(error):
+                    return _read_errors(error, len(operations))
                 if not _unknown(error) or time.monotonic() >= deadline:
                     raise
                 logger.warning("%d writes were not answered, repeating them: %s", len(operations), name_of(error))
@@ -215,17 +215,20 @@ def _in_order(urls: list[str], documents: list[dict[str, Any]]) -> list[Document
 
 
 def _unknown(error: PyMongoError) -> bool:
-    """Whether the write may have been carried out, or may yet be, although an error came back."""
+    """Whether the write may have been carried out, or may yet be, although an error came back.
+
+    A write concern's error is such: the primary has written, and a majority of it has not said so. The write that is
+    repeated changes nothing, and waits for the majority of what it found.
+    """
+    if isinstance(error, BulkWriteError) and (error.details or {}).get("writeConcernErrors"):
+        return True
     return error.timeout or isinstance(error, AutoReconnect)
 
 
 def _read_errors(error: BulkWriteError, count: int) -> list[Exception | None]:
     """What became of each operation. A duplicate key is an answer: of two inserts another one was first."""
-    details = error.details or {}
-    if details.get("writeConcernErrors"):
-        raise error
     answers: list[Exception | None] = [None] * count
-    for failed in details.get("writeErrors", []):
+    for failed in (error.details or {}).get("writeErrors", []):
         if failed["code"] != DUPLICATE_KEY:
             logger.warning("the database refused a write: error %s", failed["code"])
             answers[failed["index"]] = StorageUnavailable("The database refused to write.")

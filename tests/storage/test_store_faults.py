@@ -87,17 +87,87 @@ async def test_check_reads_and_writes(store: MongoStore) -> None:
     await store.check()
 
 
+@pytest.fixture
+def impatient_store(open_store: OpenStore) -> MongoStore:
+    return open_store(timeout_s=0.5)
+
+
+async def fail_commands(mongo_uri: str, *commands: str, mode: dict[str, int], **fault: Any) -> None:
+    async with AsyncMongoClient[dict[str, Any]](mongo_uri) as admin:
+        data = {"failCommands": commands, **fault}
+        await admin.admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
+
+
+# What a primary answers while it becomes another one, or ends; and what it says when the others are behind.
+UNKNOWN: dict[str, dict[str, Any]] = {
+    "cut off": {"closeConnection": True},
+    "not the primary": {"errorCode": 10107},
+    "primary stepped down": {"errorCode": 189},
+    "interrupted by a change": {"errorCode": 11602},
+    "shutting down": {"errorCode": 91},
+    "too few have it": {"writeConcernError": {"code": 64, "errmsg": "made up"}},
+    "shut down while others copied it": {"writeConcernError": {"code": 91, "errmsg": "made up"}},
+    "stepped down while others copied it": {"writeConcernError": {"code": 189, "errmsg": "made up"}},
+}
+
+
 @pytest.mark.gen_test
-@pytest.mark.parametrize("fault", [{"closeConnection": True}, {"errorCode": 91}], ids=["cut off", "shutting down"])
+@pytest.mark.parametrize("fault", UNKNOWN.values(), ids=UNKNOWN)
 async def test_write_that_was_not_answered_is_repeated(
     store: MongoStore, mongo_uri: str, fault: dict[str, Any]
 ) -> None:
     url = a_url()
     lease = a_lease(url)
     await store.claim(a_claim(url, lease))
-    async with AsyncMongoClient[dict[str, Any]](mongo_uri) as admin:
-        data = {"failCommands": ["update"], **fault}
-        await admin.admin.command("configureFailPoint", "failCommand", mode={"times": 2}, data=data)
+    await fail_commands(mongo_uri, "update", mode={"times": 2}, **fault)
+    completed = await store.complete(lease, a_capture(url))
+    assert completed is not None
+    assert completed.revision == 1
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("code", [10107, 11602])
+async def test_read_that_a_change_of_the_primary_broke_off_is_repeated(
+    store: MongoStore, mongo_uri: str, code: int
+) -> None:
+    url = a_url()
+    lease = a_lease(url)
+    claimed = await store.claim(a_claim(url, lease))
+    await fail_commands(mongo_uri, "find", "aggregate", mode={"times": 2}, errorCode=code)
+    assert await store.find(url) == claimed
+
+
+@pytest.mark.gen_test
+async def test_write_that_is_never_confirmed_is_an_error_within_the_bound(
+    impatient_store: MongoStore, mongo_uri: str
+) -> None:
+    await impatient_store.check()
+    error = {"code": 64, "errmsg": "made up"}
+    await fail_commands(mongo_uri, "update", mode={"times": 1_000}, writeConcernError=error)
+    try:
+        with pytest.raises(StorageUnavailable):
+            async with asyncio.timeout(5):
+                await impatient_store.claim(a_claim(a_url()))
+    finally:
+        await fail_commands(mongo_uri, "update", mode={"times": 0})
+
+
+@pytest.mark.gen_test
+async def test_write_that_lands_after_it_was_given_up_is_a_lease(impatient_store: MongoStore, mongo_uri: str) -> None:
+    store = impatient_store
+    await store.check()
+    url = a_url()
+    lease = a_lease(url)
+    await fail_commands(mongo_uri, "update", mode={"times": 1}, blockConnection=True, blockTimeMS=1_000)
+    with pytest.raises(StorageUnavailable):
+        async with asyncio.timeout(5):
+            await store.claim(a_claim(url, lease))
+
+    async def landed() -> bool:
+        entry = await store.find(url)
+        return entry is not None and entry.job is not None and entry.job.token == lease.token
+
+    await wait_until_async(landed, 10)
     completed = await store.complete(lease, a_capture(url))
     assert completed is not None
     assert completed.revision == 1
