@@ -51,6 +51,7 @@ class Script:
     reset: bool = False  # end with RST in place of FIN
     stall: bool = False  # keep the connection open and silent afterwards
     endless: bytes = b""  # sent again and again afterwards
+    every_s: float = 0.0  # … with this pause between
 
 
 class Origin:
@@ -115,9 +116,10 @@ class Origin:
         reset: bool = False,
         stall: bool = False,
         endless: bytes = b"",
+        every_s: float = 0.0,
     ) -> None:
         """Exactly these bytes. After them the connection is closed, unless it is kept, reset, stalled or filled."""
-        self._scripts[path] = Script(chunks, keep_alive=keep_alive, reset=reset, stall=stall, endless=endless)
+        self._scripts[path] = Script(chunks, keep_alive, reset, stall, endless, every_s)
 
     def hold(self, path: str) -> None:
         """Requests of the path are read and counted, but not answered until `release`."""
@@ -229,6 +231,7 @@ class Origin:
         while script.endless:
             writer.write(script.endless)
             await writer.drain()
+            await asyncio.sleep(script.every_s)
         if script.stall:
             await reader.read()  # until the client goes
         if script.reset:

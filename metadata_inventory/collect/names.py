@@ -19,10 +19,13 @@ from ipaddress import ip_address
 from queue import SimpleQueue
 
 from metadata_inventory.capture import FailureCode
+from metadata_inventory.collect.set_cookie import public_suffixes
 
 RESOLVER_TIMEOUT_S = 2  # for one try at one server; see resolv.conf(5)
 _CACHED_NAMES = 10_000
 _RESOLVER_OPTIONS = "RES_OPTIONS"
+# The default is 8 MiB, which counts against the process's RLIMIT_DATA, as a whole and for every thread.
+_STACK_BYTES = 512 * 1024
 
 Resolve = Callable[[str], tuple[str, ...]]
 
@@ -163,7 +166,14 @@ class Names:
             self._tasks.put(host)
             if self._threads < len(self._running):
                 self._threads += 1
-                threading.Thread(target=self._work, name="names", daemon=True).start()
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        others = threading.stack_size(_STACK_BYTES)
+        try:
+            threading.Thread(target=self._work, name="names", daemon=True).start()
+        finally:
+            threading.stack_size(others)
 
     def _work(self) -> None:
         while (host := self._tasks.get()) is not None:
@@ -176,6 +186,7 @@ class Names:
                 self._wake()
 
 
+@lru_cache(maxsize=4096)
 def _domain(host: str) -> str:
-    """The registrable domain, near enough to share out look-ups: the last two labels."""
-    return ".".join(host.rstrip(".").split(".")[-2:])
+    """The registrable domain; the host itself where it is a public suffix."""
+    return public_suffixes().privatesuffix(host.rstrip(".")) or host

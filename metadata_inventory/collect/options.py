@@ -40,8 +40,8 @@ class CollectorOptions(Struct, frozen=True, kw_only=True):
     redirect_body_bytes: int = 64 * 1024  # of a redirect's body this much is read, to keep the connection
     redirect_body_ms: int = 1_000  # … and for this long at most
     max_repeats: int = 2  # requests that libcurl may send for one hop (it repeats after a GOAWAY)
-    max_unresolved_names: int = 48  # look-ups at once, a thread each
-    max_unresolved_per_domain: int = 8  # look-ups at once below one registrable domain (its last two labels)
+    max_unresolved_names: int = 256  # look-ups at once, a thread each
+    max_unresolved_per_domain: int = 8  # look-ups at once below one registrable domain by the Public Suffix List
     name_cache_ms: int = 60_000  # how long a looked-up name is remembered
     max_bodies_bytes: int = 128 * 1024 * 1024  # over all bodies in flight; past it transfers are paused
     max_data_bytes: int = 1024 * 1024 * 1024  # RLIMIT_DATA of the process, 0 for none: the backstop of the above
