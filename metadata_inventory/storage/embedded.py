@@ -6,6 +6,9 @@ It is a separate program, reached over MongoDB's wire protocol and never importe
   descriptor, so the lock is held for as long as either of the two lives.
 * It ends with its parent, also when that is killed (`tether`), so `start` and `spawn` belong to the main thread.
 * A database that is started again has the same port and directory: the URI that clients have stays right.
+* A database that can do nothing any more is killed, so that whoever keeps it alive starts another. SecantusDB 0.7.0b3
+  does not end by itself when a write to its journal fails, as on a full disk: WiredTiger panics, and from then on
+  every read and write is answered by an internal error, with room on the disk or without.
 
 Nobody but this host reaches it, but anybody on this host does: it has no password yet.
 """
@@ -14,12 +17,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
 
     from pymongo import MongoClient
 
+logger = logging.getLogger(__name__)
+
 HOST = "127.0.0.1"
 # Below the range that Linux takes ports of outgoing connections from (32768–60999 by default). Within it, a collector's
 # connection could occupy the port while the database is being replaced, and so could a client that tries to reach it:
@@ -44,6 +52,10 @@ POLL_S = 0.02
 # WiredTiger's cache; the program's own default of 1 GiB is much for something that is tried out on a laptop.
 CACHE_SIZE = "256M"
 LOG_LIMIT_BYTES = 10_485_760
+# How often a database is asked whether it still reads, and so many wrong answers in a row are a panic.
+WATCH_S = 1.0
+PANIC_AFTER = 2
+INTERNAL_ERROR = 1
 
 
 def _never() -> bool:
@@ -118,6 +130,7 @@ class EmbeddedDatabase:
                 pass_fds=(self._directory.fd,),
                 process_group=0,  # Ctrl-C in a terminal is for the service, which ends the database last
             )
+        threading.Thread(target=_watch, args=(self.process, self.uri), name="database watch", daemon=True).start()
         return self.process
 
     def stop(self, grace_s: float = 10.0) -> None:
@@ -246,3 +259,29 @@ def _answering_pid(port: int) -> int | None:
         return None
     finally:
         client.close()
+
+
+def _watch(process: subprocess.Popen[bytes], uri: str) -> None:
+    """Kill a database that has panicked. Until its owner has noticed the end: `poll` and `wait` are the owner's alone.
+
+    Two threads that ask a Popen at once can both miss the end, and then nobody would start the next.
+    """
+    from pymongo import MongoClient
+    from pymongo.errors import OperationFailure, PyMongoError
+
+    wrong = 0
+    client: MongoClient[dict[str, Any]]
+    with MongoClient(uri, timeoutMS=2000, serverSelectionTimeoutMS=2000) as client:
+        while process.returncode is None and wrong < PANIC_AFTER:
+            time.sleep(WATCH_S)
+            try:
+                client.local.watched.find_one()
+                wrong = 0
+            except OperationFailure as error:
+                wrong = wrong + 1 if error.code == INTERNAL_ERROR else 0
+            except PyMongoError:  # starting, stopped or slow
+                wrong = 0
+    if process.returncode is None:
+        logger.error("the embedded database reads nothing any more (is the disk full?) and is killed")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
