@@ -212,7 +212,7 @@ def test_database_that_is_stopped_for_longer_than_a_lease_takes_no_outcome_twice
         for path in paths:
             origin.release(path)
         while time.monotonic() - stopped_at < LEASE_S + 1:
-            assert_unavailable_but_alive(hasty_service, origin.url(paths[0]))
+            assert_unavailable_but_alive(hasty_service, origin.url("/"))
     finally:
         database.process.send_signal(signal.SIGCONT)
     assert {complete(hasty_service, origin.url(path))["revision"] for path in paths} == {1}
