@@ -35,11 +35,15 @@ FOREIGN_POLL_S = (0.05, 0.5)
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """A claim of this process. `answer` gets the entry as the claim found it; `ended` is set when all is over."""
+    """A claim of this process. `answer` gets the entry as the claim found it; `ended` is set when all is over.
+
+    `told` is set when there is no use in waiting any more: it has ended, or the database does not take what it brought.
+    """
 
     lease: Lease
     answer: asyncio.Future[Entry]
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
     accepted: Entry | None = None
     task: asyncio.Task[None] | None = None
 
@@ -140,13 +144,18 @@ class Dispatcher:
         return entry
 
     async def settled(self, url: NormalizedUrl, seen: Entry, timeout_s: float) -> Entry | None:
-        """The entry once the attempt that `seen` shows has ended, whoever makes it; None when the time is over."""
+        """The entry once the attempt that `seen` shows has ended, whoever makes it; None when the time is over.
+
+        Raises StorageUnavailable, also when an outcome is there and the database does not take it.
+        """
         deadline = time.monotonic() + timeout_s
         attempt = self._attempts.get(url.id)
         if attempt is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
-                    await attempt.ended.wait()
+                    await attempt.told.wait()
+            if attempt.told.is_set() and not attempt.ended.is_set():
+                raise StorageUnavailable
             if attempt.accepted is not None and attempt.accepted.capture is not None:
                 return attempt.accepted
         pause_s, longest_s = FOREIGN_POLL_S
@@ -181,11 +190,12 @@ class Dispatcher:
                 raise
             attempt.answer.set_result(entry)
             if attempt.held and entry.job is not None:
-                attempt.accepted = await self._execution.run(lease, entry, entry.job)
+                attempt.accepted = await self._execution.run(lease, entry, entry.job, attempt.told.set)
                 self._expect_retry(attempt.accepted)
         finally:
             del self._attempts[lease.url.id]
             attempt.ended.set()
+            attempt.told.set()
             if attempt.held:
                 self._backlog.room_made()
 

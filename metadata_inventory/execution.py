@@ -39,22 +39,23 @@ class Execution:
         self._policy = policy
         self._now = now
 
-    async def run(self, lease: Lease, entry: Entry, job: Job) -> Entry | None:
+    async def run(self, lease: Lease, entry: Entry, job: Job, unanswered: Callable[[], None]) -> Entry | None:
         """The entry as stored; None when the lease was lost, or the database did not answer for too long.
 
-        `entry` and its `job` are as the claim left them.
+        `entry` and its `job` are as the claim left them. `unanswered` is called when the database does not answer the
+        first time: it is tried again, but whoever waits need not.
         """
         about = {"record": lease.url.id, "host": lease.url.host}
         outcome = self._give_up(job) or await self._collect(lease, entry)
         try:
-            return await _offer(lambda: self._settle(lease, outcome, job))
+            return await _offer(lambda: self._settle(lease, outcome, job), unanswered)
         except StorageUnavailable:
             logger.error("an outcome could not be stored", extra=about)
         except Exception:
             logger.exception("an outcome cannot be stored", extra=about)
             failure = self._internal_failure("What the server answered could not be stored.")
             with contextlib.suppress(StorageUnavailable):
-                return await _offer(lambda: self._settle(lease, failure, job))
+                return await _offer(lambda: self._settle(lease, failure, job), unanswered)
         return None
 
     def _give_up(self, job: Job) -> Failure | None:
@@ -107,12 +108,13 @@ def _came_short(capture: Capture) -> Failure:
     )
 
 
-async def _offer(settle: Callable[[], Awaitable[Entry | None]]) -> Entry | None:
+async def _offer(settle: Callable[[], Awaitable[Entry | None]], unanswered: Callable[[], None]) -> Entry | None:
     deadline = time.monotonic() + OFFER_S
     while True:
         try:
             return await settle()
         except StorageUnavailable:
+            unanswered()
             if time.monotonic() >= deadline:
                 raise
             await asyncio.sleep(0.5)
