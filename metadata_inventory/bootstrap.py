@@ -57,6 +57,7 @@ class Service:
             policy,
             now=now,
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+            lease_s=settings.lease_s,
             renew_s=settings.renew_s,
             queue_limit=settings.queue_limit,
         )

@@ -13,13 +13,12 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from metadata_inventory.backlog import Backlog
 from metadata_inventory.errors import InventoryError, QueueFull, StorageUnavailable
-from metadata_inventory.execution import Execution
+from metadata_inventory.execution import Attempt, Execution
 from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.ports import ClaimStore, Collector, RecordStore
 from metadata_inventory.record import ClaimRequest, Entry, Lease
@@ -29,31 +28,10 @@ logger = logging.getLogger(__name__)
 
 # How long giving back what is left may take in the end.
 HAND_BACK_S = 2.0
+# A collection is broken off after this part of its lease; what is left is for the breaking off.
+FENCE = 0.95
 # Somebody else's attempt is looked for this often.
 FOREIGN_POLL_S = (0.05, 0.5)
-
-
-@dataclass(slots=True, eq=False)
-class Attempt:
-    """A claim of this process. `answer` gets the entry as the claim found it; `ended` is set when all is over.
-
-    `told` is set when there is no use in waiting any more: it has ended, or the database does not take what it brought.
-    """
-
-    lease: Lease
-    answer: asyncio.Future[Entry]
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    told: asyncio.Event = field(default_factory=asyncio.Event)
-    accepted: Entry | None = None
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def held(self) -> bool:
-        """Whether the claim was answered, and is ours."""
-        if not self.answer.done() or self.answer.cancelled() or self.answer.exception() is not None:
-            return False
-        job = self.answer.result().job
-        return job is not None and job.token == self.lease.token
 
 
 class Dispatcher:
@@ -66,6 +44,7 @@ class Dispatcher:
         *,
         now: Callable[[], datetime],
         owner: str,
+        lease_s: float,
         renew_s: float,
         queue_limit: int,
     ) -> None:
@@ -76,6 +55,7 @@ class Dispatcher:
         self._backlog = Backlog(store, self._take, limit=queue_limit)
         self._now = now
         self._owner = owner
+        self._lease_s = lease_s
         self._renew_s = renew_s
         self._attempts: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -172,7 +152,7 @@ class Dispatcher:
     # One attempt
 
     def _attempt(self, request: ClaimRequest, lease: Lease) -> Attempt:
-        attempt = Attempt(lease, asyncio.get_running_loop().create_future())
+        attempt = Attempt(lease, asyncio.get_running_loop().create_future(), self._held_until())
         self._attempts[lease.url.id] = attempt
         attempt.task = self.spawn(self._run(attempt, request))
         return attempt
@@ -190,7 +170,7 @@ class Dispatcher:
                 raise
             attempt.answer.set_result(entry)
             if attempt.held and entry.job is not None:
-                attempt.accepted = await self._execution.run(lease, entry, entry.job, attempt.told.set)
+                attempt.accepted = await self._execution.run(attempt, entry, entry.job)
                 self._expect_retry(attempt.accepted)
         finally:
             del self._attempts[lease.url.id]
@@ -233,6 +213,7 @@ class Dispatcher:
             await asyncio.sleep(pause_s)
             attempts = [attempt for attempt in self._attempts.values() if attempt.held]
             pause_s = self._renew_s
+            held_until = self._held_until()
             try:
                 still_held = await self._store.renew([attempt.lease for attempt in attempts]) if attempts else set()
             except Exception as error:  # an edge: without renewals everything here would be collected twice
@@ -241,9 +222,11 @@ class Dispatcher:
                 pause_s = min(1.0, self._renew_s)
                 continue
             for attempt in attempts:
-                if attempt.lease.token not in still_held and not attempt.ended.is_set() and attempt.task is not None:
-                    logger.warning("a lease was lost", extra={"record": attempt.lease.url.id})
-                    attempt.task.cancel()
+                attempt.hold(held_until if attempt.lease.token in still_held else 0)
+
+    def _held_until(self) -> float:
+        """For a claim or renewal that is sent now: the server's clock starts later, so ours runs out before its."""
+        return time.monotonic() + FENCE * self._lease_s
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

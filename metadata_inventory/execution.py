@@ -12,7 +12,9 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from metadata_inventory.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
@@ -28,6 +30,52 @@ logger = logging.getLogger(__name__)
 OFFER_S = 60.0
 
 
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A claim of this process. `answer` gets the entry as the claim found it; `ended` is set when all is over.
+
+    `told` is set when there is no use in waiting any more: it has ended, or the database does not take what it brought.
+    `held_until` (of time.monotonic) is when others may take the job, by our own clock: without a renewal the collection
+    is broken off then, so that no two overlap.
+    """
+
+    lease: Lease
+    answer: asyncio.Future[Entry]
+    held_until: float
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    accepted: Entry | None = None
+    task: asyncio.Task[None] | None = None
+    _fence: asyncio.Timeout | None = None  # while it collects
+
+    @property
+    def held(self) -> bool:
+        """Whether the claim was answered, and is ours."""
+        if not self.answer.done() or self.answer.cancelled() or self.answer.exception() is not None:
+            return False
+        job = self.answer.result().job
+        return job is not None and job.token == self.lease.token
+
+    def hold(self, until: float) -> None:
+        """The lease was renewed, or with an instant that is past, lost. What is collected already is offered anyway."""
+        self.held_until = until
+        if self._fence is not None and not self._fence.expired():
+            self._fence.reschedule(self._by_loop(until))
+
+    @asynccontextmanager
+    async def fenced(self) -> AsyncIterator[None]:
+        """Within, the task is cancelled when the lease runs out; raises TimeoutError then."""
+        async with asyncio.timeout_at(self._by_loop(self.held_until)) as self._fence:
+            try:
+                yield
+            finally:
+                self._fence = None
+
+    @staticmethod
+    def _by_loop(until: float) -> float:
+        return asyncio.get_running_loop().time() + until - time.monotonic()
+
+
 class Execution:
     """Stateless between attempts."""
 
@@ -39,14 +87,19 @@ class Execution:
         self._policy = policy
         self._now = now
 
-    async def run(self, lease: Lease, entry: Entry, job: Job, unanswered: Callable[[], None]) -> Entry | None:
+    async def run(self, attempt: Attempt, entry: Entry, job: Job) -> Entry | None:
         """The entry as stored; None when the lease was lost, or the database did not answer for too long.
 
-        `entry` and its `job` are as the claim left them. `unanswered` is called when the database does not answer the
-        first time: it is tried again, but whoever waits need not.
+        `entry` and its `job` are as the claim left them.
         """
+        lease, unanswered = attempt.lease, attempt.told.set
         about = {"record": lease.url.id, "host": lease.url.host}
-        outcome = self._give_up(job) or await self._collect(lease, entry)
+        try:
+            async with attempt.fenced():
+                outcome = self._give_up(job) or await self._collect(lease, entry)
+        except TimeoutError:
+            logger.warning("a lease was lost", extra=about)
+            return None
         try:
             return await _offer(lambda: self._settle(lease, outcome, job), unanswered)
         except StorageUnavailable:

@@ -12,6 +12,7 @@ from metadata_inventory.backlog import PAGE
 from metadata_inventory.bootstrap import now
 from metadata_inventory.capture import CollectionOrder, Outcome
 from metadata_inventory.dispatcher import Dispatcher
+from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.record import Lease, Status
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.urls import normalize
@@ -26,6 +27,7 @@ class HeldCollector:
 
     def __init__(self, full_host: str = "") -> None:
         self.orders: list[CollectionOrder] = []
+        self.given_up: list[CollectionOrder] = []
         self.released = asyncio.Event()
         self._full_host = full_host
 
@@ -34,7 +36,11 @@ class HeldCollector:
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         self.orders.append(order)
-        await self.released.wait()
+        try:
+            await self.released.wait()
+        except asyncio.CancelledError:
+            self.given_up.append(order)
+            raise
         return a_capture(normalize(order.url))
 
 
@@ -50,10 +56,29 @@ class FaultyStore(MongoStore):
         return await super().renew(leases)
 
 
+class SilentStore(MongoStore):
+    """Its renewals are not answered: as with a database that went away for a while."""
+
+    async def renew(self, leases: Sequence[Lease]) -> set[str]:
+        raise StorageUnavailable
+
+
 @asynccontextmanager
-async def dispatching(store: MongoStore, collector: HeldCollector) -> AsyncIterator[Dispatcher]:
+async def dispatching(
+    store: MongoStore, collector: HeldCollector, *, lease_s: float = 15.0
+) -> AsyncIterator[Dispatcher]:
     store.start()
-    dispatcher = Dispatcher(store, store, collector, POLICY, now=now, owner="node-1", renew_s=0.2, queue_limit=1_000)
+    dispatcher = Dispatcher(
+        store,
+        store,
+        collector,
+        POLICY,
+        now=now,
+        owner="node-1",
+        lease_s=lease_s,
+        renew_s=0.2,
+        queue_limit=1_000,
+    )
     dispatcher.start()
     try:
         yield dispatcher
@@ -80,6 +105,21 @@ async def test_leases_are_renewed_after_an_unforeseen_error(mongo_uri: str, data
         ended = await dispatcher.settled(url, begun, 10)
         assert ended is not None
         assert ended.status is Status.COMPLETE
+
+
+@pytest.mark.gen_test
+async def test_collection_is_broken_off_before_a_lease_that_is_not_renewed_runs_out(
+    mongo_uri: str, database_name: str
+) -> None:
+    store, collector = SilentStore(mongo_uri, database_name, timeout_s=5, lease_ms=2_000), HeldCollector()
+    async with dispatching(store, collector, lease_s=2.0) as dispatcher:
+        url = a_url()
+        begun = await dispatcher.begin(url, url.href, known_settled=None)
+        await wait_until_async(lambda: collector.given_up, 10)
+        assert begun.job is not None
+        assert now() < begun.job.due_at, "nobody else could have taken it yet"
+        assert [order.token for order in collector.given_up] == [begun.job.token]
+        await wait_until_async(lambda: len(collector.orders) == 2, 10, what="the job being taken up again")
 
 
 @pytest.mark.gen_test
