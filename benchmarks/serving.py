@@ -23,6 +23,7 @@ from tornado.web import Application, RequestHandler
 from tests.origin import Origin
 from tests.running import Service
 
+ONE_HOST = {"INVENTORY_HOST_CONCURRENCY": "512"}  # every URL here is the same host's
 PAGE = "<!doctype html><title>A page</title>" + "<p>Some text of a page.</p>" * 400
 
 
@@ -36,7 +37,7 @@ async def main() -> None:
     with (
         Origin() as origin,
         tempfile.TemporaryDirectory() as directory,
-        Service(Path(directory), "--allow-destination", "127.0.0.0/8") as service,
+        Service(Path(directory), "--allow-destination", "127.0.0.0/8", environ=ONE_HOST) as service,
     ):
         service.wait_for_answer()
         await run(options, origin, service.url)

@@ -8,8 +8,8 @@ import uuid
 from datetime import UTC, datetime
 
 from metadata_inventory.addresses import DestinationPolicy
-from metadata_inventory.collect.lanes import Lanes, LaneSettings
-from metadata_inventory.collect.options import CollectorOptions
+from metadata_inventory.collect.lanes import Lanes
+from metadata_inventory.collect.options import CollectorOptions, LaneSettings
 from metadata_inventory.config import Settings
 from metadata_inventory.dispatcher import Dispatcher
 from metadata_inventory.inventory import Inventory
@@ -48,7 +48,12 @@ class Service:
         )
         self._lanes = Lanes(
             _collector_options(settings, destinations),
-            LaneSettings(lanes=settings.lanes, capacity=settings.lane_capacity),
+            LaneSettings(
+                lanes=settings.lanes,
+                capacity=settings.lane_capacity,
+                per_host=settings.host_concurrency,
+                host_gap_ms=round(settings.host_gap_s * 1000),
+            ),
         )
         self._dispatcher = Dispatcher(
             self._store,

@@ -62,6 +62,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lane_capacity: Annotated[
         int, Meta(ge=1, le=10_000, description="Transfers that one collector process has under way at once.")
     ] = 512
+    host_concurrency: Annotated[
+        int, Meta(ge=1, le=10_000, description="Collections under way for one host, in each API worker.")
+    ] = 16
+    host_gap_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Seconds between the starts of two collections of one host, in each API worker.",
+        ),
+    ] = 0.0
     user_agent: Annotated[
         str,
         Meta(pattern=r"\A[\x21-\x7e][\x20-\x7e]{0,511}\Z", description="User-Agent that collections are made with."),

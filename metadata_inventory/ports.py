@@ -88,4 +88,7 @@ class Collector(Protocol):
         """How many more collections of this host can begin now."""
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
-        """The outcome within the collector's own deadline. Cancelling gives the order up."""
+        """The outcome within the collector's own deadline, or a few times that when a process was lost meanwhile.
+
+        Cancelling gives the order up.
+        """

@@ -14,6 +14,7 @@ import ssl
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,8 @@ class Request:
     headers: dict[str, str]
     raw: bytes
     connection: int  # counts accepted connections from 1
+    client_port: int
+    at: float  # on the monotonic clock
 
 
 @dataclass
@@ -215,7 +218,7 @@ class Origin:
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
         """One request and its answer; whether the connection goes on."""
         raw = await reader.readuntil(b"\r\n\r\n")
-        request = parse_request(raw, number)
+        request = parse_request(raw, number, writer.get_extra_info("peername")[1])
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
@@ -262,11 +265,11 @@ def head(status: int, headers: Headers, reason: str = "Made Up") -> bytes:
     return "\r\n".join(lines).encode("latin-1")
 
 
-def parse_request(raw: bytes, connection: int) -> Request:
+def parse_request(raw: bytes, connection: int, client_port: int) -> Request:
     first, *lines = raw.decode("latin-1").split("\r\n")
     method, path, _ = (*first.split(" "), "", "")[:3]
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
-    return Request(method, path, headers, raw, connection)
+    return Request(method, path, headers, raw, connection, client_port, time.monotonic())
 
 
 def make_certificates(hosts: Sequence[str]) -> tuple[bytes, bytes]:

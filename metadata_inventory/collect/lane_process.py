@@ -10,7 +10,7 @@ import contextlib
 import logging
 import multiprocessing
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from metadata_inventory.capture import CollectionOrder
@@ -38,12 +38,12 @@ class LaneLost(Exception):
 class LaneProcess:
     """Starts one process and talks to it, one exchange at a time. Not used again after `end`."""
 
-    def __init__(self, options: CollectorOptions) -> None:
-        self.patience_s = 10.0  # beyond an exchange's own wait
-        self.broken = False
+    def __init__(self, options: CollectorOptions, patience_s: float = 10.0) -> None:
+        """`patience_s` is how much longer than asked an exchange may take."""
         self.fell_with_forkserver = False
         self._context = make_context()
         self._options = options
+        self._patience_s = patience_s
         self._pool: ProcessPoolExecutor | None = None
         self._process: BaseProcess | None = None
         self._nudge: Connection | None = None
@@ -55,7 +55,7 @@ class LaneProcess:
             try:
                 first = self._spawn()
                 break
-            except OSError as error:
+            except (OSError, EOFError) as error:  # EOFError: the forkserver fell while it forked
                 logger.warning("a lane's process cannot be started", exc_info=error)
                 if attempt + 1 == _FORKSERVER_TRIES:
                     raise LaneLost from error
@@ -87,25 +87,27 @@ class LaneProcess:
         try:
             answer = self._pool.submit(child.exchange, orders, abandoned, wait_ms)
         except (RuntimeError, OSError) as error:  # BrokenProcessPool is a RuntimeError
-            self.broken = True
             raise LaneLost(handed_over=False) from error
         self._nudgeable = True
         try:
-            return await self._answer(answer, wait_ms / 1000 + self.patience_s)
+            return await self._answer(answer, wait_ms / 1000 + self._patience_s)
         finally:
             self._nudgeable = False
+
+    @property
+    def alive(self) -> bool:
+        """Asked of the sentinel, which stays as it is: `is_alive` reads the exit code, as the pool's thread does."""
+        return self._process is None or not wait([self._process.sentinel], timeout=0)
 
     async def _answer(self, answer: Future[Results], timeout_s: float) -> Results:
         waiter = asyncio.wrap_future(answer)
         waiter.add_done_callback(_retrieve)
         done, _ = await asyncio.wait({waiter}, timeout=timeout_s)
         if not done:
-            self.broken = True
             raise LaneLost
         try:
             return waiter.result()
         except Exception as error:  # whatever the pool makes of a process that ended or a message that is none
-            self.broken = True
             raise LaneLost from error
 
     def nudge(self) -> None:
@@ -117,15 +119,14 @@ class LaneProcess:
 
     async def end(self) -> None:
         """Kill the process and wait, within bounds, until it is gone."""
-        self.broken = True
         if self._process is not None:
-            was_alive = self._process.is_alive()
             self._process.kill()
         if self._pool is not None:
             gone = asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
-            await asyncio.wait({gone}, timeout=_END_S)
-        if self._process is not None and not was_alive:
-            self.fell_with_forkserver = self._process.exitcode == _STATUS_UNKNOWN
+            done, _ = await asyncio.wait({gone}, timeout=_END_S)
+            if done and self._process is not None:
+                # Not looked at before the pool's thread has gone: of two that read an exit code one finds it unknown.
+                self.fell_with_forkserver = self._process.exitcode == _STATUS_UNKNOWN
         if self._nudge is not None:
             self._nudge.close()
 

@@ -1,197 +1,138 @@
 """The parent's side of collecting: a few processes, each carrying hundreds of transfers. Implements `ports.Collector`.
 
 A lane is a pool of one process. While anything is in flight a coroutine hands it new orders and takes back what has
-finished; when nothing is, the lane sleeps. A lane whose process dies, or does not answer, is replaced; what was in it
-ends as `worker_lost`. A host always goes to the same lane, so that connections are reused and its limit holds.
+finished; when nothing is, the lane sleeps. A lane whose process dies, or does not answer, goes on with another; what
+was in it goes to the quarantine. A host always goes to the same lane, so that connections are reused and its limits
+hold.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections import Counter
-from dataclasses import dataclass
+from math import ceil
 from zlib import crc32
 
-from metadata_inventory.capture import CollectionOrder, Failure, FailureCode, Outcome
-from metadata_inventory.collect.lane_process import LaneLost, LaneProcess
-from metadata_inventory.collect.options import CollectorOptions
-from metadata_inventory.collect.outcomes import DETAILS
-from metadata_inventory.collect.worker import Results, now
+from metadata_inventory.capture import CollectionOrder, Outcome
+from metadata_inventory.collect.carrier import Carrier, Errand, Loss
+from metadata_inventory.collect.hosts import Hosts
+from metadata_inventory.collect.options import CollectorOptions, LaneSettings
+from metadata_inventory.collect.quarantine import Quarantine
 from metadata_inventory.errors import StartError
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneSettings:
-    """The shape of the lanes, as the parent keeps them."""
-
-    lanes: int = 2  # processes
-    capacity: int = 512  # collections in flight in one lane
-    per_host: int = 512  # collections in flight for one host
-    wait_ms: int = 200  # how long a process may wait for something to finish; new orders interrupt it
-    patience_s: float = 10.0  # beyond `wait_ms`; a process that is silent for longer is killed
-    start_s: float = 30.0  # how long a process may take to start
-
-
-@dataclass(slots=True, eq=False)
-class _Order:
-    order: CollectionOrder
-    host: str
-    outcome: asyncio.Future[Outcome]
-    moved: bool = False  # handed to a second process, because the first was lost and this order had no part in it
-
-
 class Lane:
-    """One lane. Its coroutine owns the process; `collect` only queues."""
+    """One lane. Its coroutine drives the process; `collect` only queues."""
 
-    def __init__(self, options: CollectorOptions, settings: LaneSettings) -> None:
-        self._options = options
+    def __init__(self, options: CollectorOptions, settings: LaneSettings, quarantine: Quarantine) -> None:
         self._settings = settings
-        self._process: LaneProcess | None = None
-        self._waiting: dict[str, _Order] = {}
-        self._in_flight: dict[str, _Order] = {}
-        self._hosts: Counter[str] = Counter()
-        self._abandoned: list[str] = []
+        self._quarantine = quarantine
+        self._carrier = Carrier(options, settings)
+        self._hosts = Hosts(settings.per_host, settings.host_gap_ms / 1000)
+        self._errands: set[Errand] = set()  # whose callers wait, wherever they are
+        self._waiting: dict[str, Errand] = {}  # those of them that are in no process and no quarantine
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
     async def start(self) -> None:
         """Start the process and wait until it answers; raises StartError."""
-        try:
-            await self._ensure_process()
-        except LaneLost as error:
-            raise StartError("A collector's process does not start.") from error
+        await self._carrier.start()
         self._task = asyncio.create_task(self._run(), name="lane")
 
     async def close(self) -> None:
-        """End the process; what is still in flight ends as lost."""
+        """End the process; whatever has not ended, here or in the quarantine, ends as lost."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._discard_process()
-        for entry in [*self._waiting.values(), *self._in_flight.values()]:
-            self._end(entry, _lost())
+        await self._carrier.end()
+        for errand in self._errands:
+            errand.lose()
 
     def room(self, host: str) -> int:
         if self._closed:
             return 0
-        taken = len(self._waiting) + len(self._in_flight)
-        return max(0, min(self._settings.capacity - taken, self._settings.per_host - self._hosts[host]))
+        return max(0, min(self._settings.capacity - len(self._errands), self._hosts.room(host)))
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
-        """Beyond its room the lane lets orders wait. A closed lane loses them."""
+        """Beyond its room, and within its host's gap, the lane lets an order wait. A closed lane loses it."""
+        errand = Errand(order, host, asyncio.get_running_loop().create_future())
         if self._closed:
-            return _lost()
-        entry = _Order(order, host, asyncio.get_running_loop().create_future())
-        self._waiting[order.token] = entry
-        self._hosts[host] += 1
+            errand.lose()
+            return errand.outcome.result()
+        self._errands.add(errand)
+        self._waiting[order.token] = errand
+        self._hosts.enter(host)
         self._stir()
         try:
-            return await entry.outcome
+            return await errand.outcome
         finally:
-            self._forget(entry)
-
-    def _forget(self, entry: _Order) -> None:
-        """The caller has gone, with the outcome or without it."""
-        self._hosts[entry.host] -= 1
-        if not self._hosts[entry.host]:
-            del self._hosts[entry.host]
-        token = entry.order.token
-        self._waiting.pop(token, None)
-        if self._in_flight.pop(token, None) is not None:
-            self._abandoned.append(token)
-            self._stir()
+            self._errands.remove(errand)
+            self._waiting.pop(order.token, None)
+            self._hosts.leave(host, started=errand.started)
+            if self._waiting:  # one of them may start in its place
+                self._stir()
 
     def _stir(self) -> None:
         self._work.set()
-        if self._process is not None:
-            self._process.nudge()
+        self._carrier.nudge()
 
     async def _run(self) -> None:
         while True:
-            await self._work.wait()
-            if not (self._waiting or self._in_flight or self._abandoned):
-                self._work.clear()
-                continue
             try:
-                await self._exchange()
+                await self._turn()
+            except Loss as loss:
+                self._waiting = {errand.order.token: errand for errand in loss.unsuspected} | self._waiting
+                self._quarantine.add(loss.suspects)
+            except StartError:  # what waits for the process is told so, instead of trying without end
+                logger.error("a lane's process does not start", extra={"waiting": len(self._waiting)})
+                await self._give_up()
             except Exception:  # the edge of the lane's task: whoever waits must not wait for ever
                 logger.exception("a lane is begun again after a fault of its own")
-                await self._replace_process(unseen=())
+                await self._give_up()
 
-    async def _exchange(self) -> None:
-        orders: tuple[CollectionOrder, ...] = ()
-        try:
-            process = await self._ensure_process()
-            orders = self._take_orders()
-            abandoned, self._abandoned = tuple(self._abandoned), []
-            self._settle(await process.exchange(orders, abandoned, self._settings.wait_ms))
-        except LaneLost as lost:
-            await self._replace_process(unseen=() if lost.handed_over else orders)
+    async def _turn(self) -> None:
+        """One exchange, or else the wait for something to exchange."""
+        self._work.clear()
+        errands = self._take()
+        pause_s = self._hosts.next_start_in_s(errand.host for errand in self._waiting.values())
+        if errands or self._carrier.busy:
+            wait_ms = self._settings.wait_ms
+            await self._carrier.exchange(errands, wait_ms if pause_s is None else min(wait_ms, ceil(pause_s * 1000)))
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):  # not wait_for: on 3.11 that can swallow a cancellation
+                    await self._work.wait()
 
-    def _settle(self, results: Results) -> None:
-        for token, outcome in results:
-            entry = self._in_flight.get(token)
-            if entry is not None:
-                self._end(entry, outcome)
+    async def _give_up(self) -> None:
+        await self._carrier.end()
+        waiting, self._waiting = self._waiting, {}
+        for errand in waiting.values():
+            errand.lose()
 
-    def _take_orders(self) -> tuple[CollectionOrder, ...]:
-        count = self._settings.capacity - len(self._in_flight)
-        tokens = list(self._waiting)[:count]
-        for token in tokens:
-            self._in_flight[token] = self._waiting.pop(token)
-        return tuple(self._in_flight[token].order for token in tokens)
-
-    def _end(self, entry: _Order, outcome: Outcome) -> None:
-        self._waiting.pop(entry.order.token, None)
-        self._in_flight.pop(entry.order.token, None)
-        if not entry.outcome.done():
-            entry.outcome.set_result(outcome)
-
-    async def _ensure_process(self) -> LaneProcess:
-        """The process, started when there is none or when it died while nothing was in flight."""
-        if self._process is not None and self._process.broken and not self._in_flight:
-            await self._discard_process()
-        if self._process is None:
-            process = LaneProcess(self._options)
-            self._process = process
-            try:
-                await process.start(self._settings.start_s)
-            except LaneLost:
-                await self._discard_process()
-                raise
-            process.patience_s = self._settings.patience_s
-        return self._process
-
-    async def _discard_process(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            await process.end()
-
-    async def _replace_process(self, unseen: tuple[CollectionOrder, ...]) -> None:
-        """End what was in flight as lost, but begin again what the process never saw, or everything when the process
-        only fell with its forkserver.
-        """
-        process = self._process
-        await self._discard_process()
-        blameless = process is not None and process.fell_with_forkserver
-        self._abandoned.clear()
-        logger.warning("a lane's process was lost", extra={"in_flight": len(self._in_flight), "blameless": blameless})
-        if process is None:
-            # It does not even start: what waits for it is told so, instead of trying without end.
-            self._in_flight |= self._waiting
-        tokens = {order.token for order in unseen}
-        for token, entry in list(self._in_flight.items()):
-            if (blameless or token in tokens) and not entry.moved:
-                entry.moved = True
-                del self._in_flight[token]
-                self._waiting[token] = entry
+    def _take(self) -> list[Errand]:
+        """What may start now, and what was moved here. Suspects of earlier on go to the quarantine, one by one."""
+        room = self._settings.capacity - (len(self._errands) - len(self._waiting))
+        taken = []
+        for errand in list(self._waiting.values()):  # those that were moved come first, and have their places
+            if not errand.started:
+                if room <= 0:
+                    break
+                if not self._hosts.may_start(errand.host):
+                    continue
+                self._hosts.start(errand.host)
+                errand.started = True
+            room -= 1
+            del self._waiting[errand.order.token]
+            if errand.order.alone:
+                self._quarantine.add([errand])
             else:
-                self._end(entry, _lost())
+                taken.append(errand)
+        return taken
 
 
 class Lanes:
@@ -199,7 +140,8 @@ class Lanes:
 
     def __init__(self, options: CollectorOptions, settings: LaneSettings | None = None) -> None:
         self.settings = settings or LaneSettings()
-        self._lanes = [Lane(options, self.settings) for _ in range(self.settings.lanes)]
+        self._quarantine = Quarantine(options, self.settings)
+        self._lanes = [Lane(options, self.settings, self._quarantine) for _ in range(self.settings.lanes)]
 
     async def start(self) -> None:
         """Start every lane's process, so that the first collection is as quick as any; raises StartError."""
@@ -208,6 +150,7 @@ class Lanes:
     async def close(self) -> None:
         """End every process within about two seconds."""
         await asyncio.gather(*(lane.close() for lane in self._lanes))
+        await self._quarantine.close()
 
     def room(self, host: str) -> int:
         return self._lane(host).room(host)
@@ -217,7 +160,3 @@ class Lanes:
 
     def _lane(self, host: str) -> Lane:
         return self._lanes[crc32(host.encode()) % len(self._lanes)]
-
-
-def _lost() -> Failure:
-    return Failure(code=FailureCode.WORKER_LOST, detail=DETAILS[FailureCode.WORKER_LOST], at=now())

@@ -1,7 +1,11 @@
-"""What a collector's processes are told when they start: limits, patience and manners. A frozen, picklable value."""
+"""What a collector's processes are told when they start: limits, patience and manners. A frozen, picklable value.
+
+Beside it, what only their parent needs to know.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from msgspec import Struct
@@ -49,3 +53,16 @@ class CollectorOptions(Struct, frozen=True, kw_only=True):
     ca_file: str | None = None  # a PEM bundle in place of certifi's
     tls_verify: Literal["refuse", "record"] = "refuse"  # a certificate that does not verify: fail, or keep the page
     allow_http3: bool = False  # try HTTP/3 beside HTTP/2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSettings:
+    """The shape of the lanes, as the parent keeps them."""
+
+    lanes: int = 2  # processes
+    capacity: int = 512  # collections under way in one lane
+    per_host: int = 16  # collections under way for one host
+    host_gap_ms: int = 0  # from the start of one collection of a host to that of its next
+    wait_ms: int = 200  # how long a process may wait for something to finish; new orders interrupt it
+    patience_s: float = 10.0  # beyond `wait_ms`; a process that is silent for longer is killed
+    start_s: float = 30.0  # how long a process may take to start

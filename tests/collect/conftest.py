@@ -15,6 +15,7 @@ from metadata_inventory.collect import child
 from metadata_inventory.collect.options import CollectorOptions
 from tests.origin import Origin
 
+HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")  # that the origin answers for
 LOOPBACK = DestinationPolicy.parse(["127.0.0.0/8", "::1"])
 DEADLINE_S = 20.0
 
@@ -88,7 +89,7 @@ def collecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collecting]:
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
-    with Origin() as origin:
+    with Origin(addresses=HOSTS) as origin:
         yield origin
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import random
@@ -12,95 +11,34 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from metadata_inventory.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
+from metadata_inventory.capture import Capture, Failure, FailureCode
 from metadata_inventory.collect import child
 from metadata_inventory.collect.lane_process import LaneProcess
-from metadata_inventory.collect.lanes import Lanes, LaneSettings
+from metadata_inventory.collect.lanes import Lanes
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.errors import StartError
-from tests.collect.conftest import LOOPBACK
+from tests.collect.conftest import HOSTS, LOOPBACK
+from tests.collect.lanes import (
+    DEADLINE_S,
+    begin,
+    children,
+    collect,
+    is_alive,
+    process_of,
+    run,
+    running,
+    until,
+)
 from tests.origin import DEFAULT_PAGE, Origin
 from tests.waiting import GONE_S, wait_until
 
-HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
-DEADLINE_S = 30.0
 REPOSITORY = Path(__file__).parents[2]
-
-tokens = (f"token-{number}" for number in itertools.count())
-
-
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    with Origin(addresses=HOSTS) as origin:
-        yield origin
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, DEADLINE_S))
-
-
-@asynccontextmanager
-async def running(**settings: Any) -> AsyncIterator[Lanes]:
-    options = settings.pop("options", {})
-    lanes = Lanes(CollectorOptions(destinations=LOOPBACK, **options), LaneSettings(**settings))
-    await lanes.start()
-    try:
-        yield lanes
-    finally:
-        await lanes.close()
-
-
-async def collect(lanes: Lanes, origin: Origin, path: str = "/", host: str = HOSTS[0]) -> Outcome:
-    return await lanes.collect(CollectionOrder(token=next(tokens), url=origin.url(path, host=host)), host)
-
-
-async def begin(lanes: Lanes, origin: Origin, path: str, hosts: list[str]) -> list[asyncio.Task[Outcome]]:
-    """Collections of a held path, once every request has arrived."""
-    seen = origin.count(path)
-    tasks = [asyncio.create_task(collect(lanes, origin, path, host)) for host in hosts]
-    await asyncio.to_thread(origin.wait_for, path, seen + len(hosts))
-    return tasks
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """For what only the operating system knows and nobody announces: whether a process is there."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
-
-
-def children() -> list[psutil.Process]:
-    """The processes that collect: children of this process's forkserver. Other tests' services have their own."""
-    return [
-        process
-        for server in psutil.Process().children()
-        if is_alive(server) and "multiprocessing.forkserver" in " ".join(server.cmdline())
-        for process in server.children()
-        if is_alive(process)
-    ]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Not when it only waits for somebody to look at its exit code."""
-    try:
-        return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def forkserver() -> psutil.Process:
-    (server,) = {process.parent() for process in children()}
-    assert server is not None
-    return server
 
 
 def test_pages_are_collected(origin: Origin) -> None:
@@ -126,7 +64,7 @@ def test_a_host_stays_in_its_lane_and_so_on_its_connection(origin: Origin) -> No
 
 def test_300_held_connections_progress_together(origin: Origin) -> None:
     async def test() -> None:
-        async with running() as lanes:
+        async with running(per_host=80) as lanes:
             origin.hold("/held")
             tasks = await begin(lanes, origin, "/held", [HOSTS[number % 4] for number in range(300)])
             assert not any(task.done() for task in tasks)
@@ -174,6 +112,10 @@ def test_orders_beyond_the_capacity_wait_in_the_lane(origin: Origin) -> None:
             tasks = await begin(lanes, origin, "/held", [HOSTS[0]] * 2)
             waiting = [asyncio.create_task(collect(lanes, origin)) for _ in range(3)]
             waiting[0].cancel()
+            await asyncio.gather(waiting[0], return_exceptions=True)
+            lane = lanes._lanes[0]
+            await until(lambda: not lane._work.is_set())  # it has looked for what may start
+            assert len(lane._waiting) == 2
             origin.release("/held")
             outcomes = await asyncio.gather(*tasks, *waiting[1:])
             assert {type(outcome) for outcome in outcomes} == {Capture}
@@ -188,7 +130,7 @@ def test_a_cancelled_collection_is_cut_off(origin: Origin) -> None:
             (task,) = await begin(lanes, origin, "/held", [HOSTS[0]])
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            assert lanes.room(HOSTS[0]) == lanes.settings.capacity
+            assert lanes.room(HOSTS[0]) == lanes.settings.per_host
             assert isinstance(await collect(lanes, origin), Capture)
             origin.release("/held")  # only now does the origin see that the connection has gone
             await asyncio.to_thread(origin.wait_until, lambda: origin.closed == 1)
@@ -196,39 +138,43 @@ def test_a_cancelled_collection_is_cut_off(origin: Origin) -> None:
     run(test())
 
 
-def test_a_killed_child_loses_its_own_orders_only_and_the_lane_goes_on(origin: Origin) -> None:
+def test_a_killed_child_loses_what_was_alone_in_it_and_the_lanes_go_on(origin: Origin) -> None:
     async def test() -> None:
         async with running() as lanes:
             origin.hold("/held")
-            tasks = {host: (await begin(lanes, origin, "/held", [host]))[0] for host in HOSTS}
-            victim = children()[0]
+            host = HOSTS[0]
+            other = next(other for other in HOSTS if lanes._lane(other) is not lanes._lane(host))
+            (kept,) = await begin(lanes, origin, "/held", [other])
+            (lost,) = await begin(lanes, origin, "/held", [host])
+            victim = process_of(origin.requests[-1])
+            assert victim is not None
             victim.kill()
-            await until(lambda: any(task.done() for task in tasks.values()))
-            lost = {host: task for host, task in tasks.items() if task.done()}
-            assert 0 < len(lost) < len(tasks)
-            for host, task in lost.items():
-                failure = await task
-                assert isinstance(failure, Failure)
-                assert failure.code is FailureCode.WORKER_LOST
-                assert isinstance(await collect(lanes, origin, host=host), Capture)
+            failure = await lost
+            assert isinstance(failure, Failure)
+            assert failure.code is FailureCode.WORKER_LOST
+            assert isinstance(await collect(lanes, origin, host=host), Capture)
             origin.release("/held")
-            kept = await asyncio.gather(*(task for host, task in tasks.items() if host not in lost))
-            assert {type(outcome) for outcome in kept} == {Capture}
+            assert isinstance(await kept, Capture)
             assert len(children()) == 2
 
     run(test())
 
 
-def test_a_child_killed_in_idleness_costs_no_collection(origin: Origin) -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["seen before handing over", "seen in handing over"])
+def test_a_child_killed_in_idleness_costs_no_collection(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
     async def test() -> None:
         async with running(lanes=1) as lanes:
             victim = children()[0]
             victim.kill()
-            process = lanes._lanes[0]._process
+            process = lanes._lanes[0]._carrier._process
             assert process is not None
-            await until(lambda: bool(process._pool and process._pool._broken))  # the pool has noticed too
-            outcomes = await asyncio.gather(*(collect(lanes, origin) for _ in range(3)))
-            assert {type(outcome) for outcome in outcomes} == {Capture}
+            await until(lambda: bool(process._pool and process._pool._broken))
+            assert not process.alive
+            if late:  # as if it had died a moment later
+                monkeypatch.setattr(LaneProcess, "alive", True)
+            assert isinstance(await collect(lanes, origin), Capture)
 
     run(test())
 
@@ -243,23 +189,6 @@ def test_a_child_that_does_not_answer_is_replaced(origin: Origin) -> None:
             assert failure.code is FailureCode.WORKER_LOST
             assert isinstance(await collect(lanes, origin), Capture)
             await until(lambda: not is_alive(victim))
-
-    run(test())
-
-
-def test_losing_the_forkserver_costs_no_collection(origin: Origin) -> None:
-    async def test() -> None:
-        async with running() as lanes:
-            origin.hold("/held")
-            tasks = await begin(lanes, origin, "/held", list(HOSTS))
-            before = forkserver()
-            before.kill()
-            await asyncio.to_thread(origin.wait_for, "/held", 2 * len(HOSTS))
-            origin.release("/held")
-            outcomes = await asyncio.gather(*tasks)
-            assert {type(outcome) for outcome in outcomes} == {Capture}
-            assert forkserver() != before
-            assert len(children()) == 2
 
     run(test())
 
