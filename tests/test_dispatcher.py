@@ -234,3 +234,27 @@ def test_retry_after_is_waited_for_and_then_asked_again(
         shared_origin.page(path, "now")
         wait_until(lambda: get(service, url.href)[1]["status_code"] == 200, 20)
         assert shared_origin.count(path) == 2
+
+
+def test_many_urls_of_one_host_hold_up_no_other_host(
+    mongo_uri: str, database: str, tmp_path: Path, records: Collection[dict[str, Any]]
+) -> None:
+    """They wait in the database from before, so that the other host's jobs stand behind all of them."""
+    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database, "INVENTORY_HOST_CONCURRENCY": "3"}
+    with Origin(addresses=("127.0.0.1", "127.0.0.2")) as origin:
+        crowd = [normalize(origin.url(f"/crowd/{number}", host="127.0.0.1")) for number in range(2_500)]
+        others = [normalize(origin.url(f"/other/{number}", host="127.0.0.2")) for number in range(10)]
+        for url in crowd:
+            origin.hold(url.href.removeprefix(f"http://127.0.0.1:{origin.port}"))
+        leave_waiting(records, [*crowd, *others])
+        with Service(tmp_path, "--allow-destination", "127.0.0.0/8", environ=environ) as service:
+            wait_until(lambda: records.count_documents({"status": "complete"}) == len(others), 30)
+            assert get(service, others[0].href)[0] == 200
+            seen = [request.path for request in origin.requests]
+            assert sum(path.startswith("/crowd/") for path in seen) == 3, "no more of one host at once"
+            late = origin.url("/late", host="127.0.0.1")
+            assert get(service, late)[0] == 202
+            for url in crowd[:3]:
+                origin.release(url.href.removeprefix(f"http://127.0.0.1:{origin.port}"))
+            wait_until(lambda: sum(one.path.startswith("/crowd/") for one in origin.requests) == 6, 30)
+            assert origin.count("/late") == 0, "who comes later does not overtake"

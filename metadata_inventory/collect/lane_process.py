@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import multiprocessing
+import os
+import select
+import signal
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -25,6 +28,7 @@ _STATUS_UNKNOWN = 255  # multiprocessing's exit code when the forkserver ended b
 _END_S = 2.0  # how long a killed process may take to be gone
 _FORKSERVER_TRIES = 5  # a forkserver that was killed this moment may still look alive
 _FORKSERVER_PAUSE_S = 0.05
+_SPAWNING = threading.Lock()  # the environment is cleaned meanwhile, and that is the whole process's
 
 
 class LaneLost(Exception):
@@ -46,6 +50,8 @@ class LaneProcess:
         self._patience_s = patience_s
         self._pool: ProcessPoolExecutor | None = None
         self._process: BaseProcess | None = None
+        self._spawning: asyncio.Future[Future[Results]] | None = None
+        self._pidfd = -1  # the process itself, whatever multiprocessing believes of it
         self._nudge: Connection | None = None
         self._nudgeable = False
 
@@ -53,7 +59,10 @@ class LaneProcess:
         """Start and wait for the first answer; raises LaneLost."""
         for attempt in range(_FORKSERVER_TRIES):
             try:
-                first = self._spawn()
+                # In a thread: a forkserver that has to be started first takes seconds on a busy machine. Not cancelled,
+                # so that `end` knows of what was started.
+                self._spawning = asyncio.ensure_future(asyncio.to_thread(self._spawn))
+                first = await asyncio.shield(self._spawning)
                 break
             except (OSError, EOFError) as error:  # EOFError: the forkserver fell while it forked
                 logger.warning("a lane's process cannot be started", exc_info=error)
@@ -65,20 +74,24 @@ class LaneProcess:
     def _spawn(self) -> Future[Results]:
         nudged, nudge = self._context.Pipe(duplex=False)
         try:
-            with cleaned_environment():  # the pool's locks start the resource tracker already
+            with _SPAWNING, cleaned_environment():  # the pool's locks start the resource tracker already
                 pool = ProcessPoolExecutor(
                     max_workers=1, mp_context=self._context, initializer=child.start, initargs=(self._options, nudged)
                 )
-                known = set(multiprocessing.active_children())
                 first = pool.submit(child.exchange, (), (), 0)
-                new = set(multiprocessing.active_children()) - known
+                # Private, and the same from 3.11 to 3.13. `active_children` would read the exit codes of other lanes'
+                # processes, and of two that read one the second finds it unknown.
+                (process,) = pool._processes.values()
+                assert process.pid is not None
         except BaseException:
             nudge.close()
             raise
         finally:
             nudged.close()
         self._pool, self._nudge = pool, nudge
-        self._process = new.pop() if new else None
+        self._process = process
+        with contextlib.suppress(OSError):  # it has ended already
+            self._pidfd = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
         return first
 
     async def exchange(self, orders: tuple[CollectionOrder, ...], abandoned: tuple[str, ...], wait_ms: int) -> Results:
@@ -119,16 +132,32 @@ class LaneProcess:
 
     async def end(self) -> None:
         """Kill the process and wait, within bounds, until it is gone."""
-        if self._process is not None:
-            self._process.kill()
+        if self._spawning is not None and not self._spawning.done():
+            await asyncio.wait({self._spawning}, timeout=_END_S)
+        self._kill()
         if self._pool is not None:
             gone = asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
             done, _ = await asyncio.wait({gone}, timeout=_END_S)
             if done and self._process is not None:
                 # Not looked at before the pool's thread has gone: of two that read an exit code one finds it unknown.
                 self.fell_with_forkserver = self._process.exitcode == _STATUS_UNKNOWN
+        if self._pidfd >= 0:
+            # Its connections are closed when it is gone: whoever collects its URLs again waits for that.
+            ended = select.poll()
+            ended.register(self._pidfd, select.POLLIN)
+            await asyncio.to_thread(ended.poll, _END_S * 1000)
+            os.close(self._pidfd)
+            self._pidfd = -1
         if self._nudge is not None:
             self._nudge.close()
+
+    def _kill(self) -> None:
+        """A process whose forkserver was lost counts as ended, and `kill` does nothing then; it may well run on."""
+        if self._process is not None:
+            self._process.kill()
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
 
 def _retrieve(waiter: asyncio.Future[Results]) -> None:

@@ -124,14 +124,14 @@ def test_forkservers_lost_again_and_again_cost_no_collection(origin: Origin, alo
         async with running() as lanes:
             origin.hold("/held")
             tasks = await begin(lanes, origin, "/held", HOSTS, alone=alone)
-            before = children()
             for times in range(2, 5):
+                before = children()
                 forkserver().kill()
                 await asyncio.to_thread(origin.wait_for, "/held", times * len(HOSTS))
+                assert not any(is_alive(process) for process in before), "first they go, then others begin"
             assert len(children()) == (4 if alone else 2)
             origin.release("/held")
             assert captured(await asyncio.gather(*tasks))
-            await until(lambda: not any(is_alive(process) for process in before))
 
     run(test())
 
