@@ -23,10 +23,10 @@ def post(service: Service, url: str, *, wait_s: int | None = None) -> tuple[int,
     return send(urllib.request.Request(f"{service.url}/api/metadata/{query}", body, headers))
 
 
-def send(request: urllib.request.Request) -> tuple[int, Any]:
+def send(request: urllib.request.Request, timeout_s: float = 45) -> tuple[int, Any]:
     """Status and JSON of the answer; its bytes when it is of another kind."""
     try:
-        with urllib.request.urlopen(request, timeout=45) as response:
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
             body = response.read()
             return response.status, json.loads(body) if response.headers["Content-Type"] == "application/json" else body
     except HTTPError as error:

@@ -1,0 +1,196 @@
+"""What a run came to: the database's and the origin's word against what was acknowledged, and the figures of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from msgspec import Struct
+from pymongo import MongoClient
+
+from tests.chaos.clients import SERVABLE, Clients
+from tests.chaos.killer import Killer
+from tests.chaos.origin import Manner, Origin, Overlap, Visit
+from tests.chaos.watch import DATABASE, RECORDS, Watch
+
+# After a stopped process goes on, until it has noticed at its next renewal that its leases are not its own any more.
+NOTICE_S = 2.0
+
+Documents = Mapping[str, Mapping[str, Any]]  # by path, without what was captured
+
+
+class Figures(Struct, frozen=True, kw_only=True):
+    """The run in numbers, under the names by which they are shown."""
+
+    seed: str
+    duration_s: float
+    kills: Mapping[str, int]
+    urls: int
+    acknowledged: int
+    complete: int
+    failed: Mapping[str, int]  # by code
+    client_requests: int
+    unanswered_requests: int
+    origin_requests: int
+    collections_broken_off: int
+    reclaim_median_s: float
+    reclaim_longest_s: float
+    lost: int
+    accepted_twice: int
+    overlaps: int
+    overlaps_in_stops: int
+
+    def table(self) -> str:
+        rows: list[tuple[str, object]] = [("seed", self.seed)]
+        rows += [(f"killed: {kind}", count) for kind, count in self.kills.items()]
+        rows += [(f"failed: {code}", count) for code, count in sorted(self.failed.items())]
+        shown = {"seed", "kills", "failed"}
+        names = [name for name in self.__struct_fields__ if name not in shown]
+        rows += [(name.replace("_", " "), getattr(self, name)) for name in names]
+        return "\n".join(f"{name:<42} {value}" for name, value in rows) + "\n"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The figures, and what must not have happened, a line for each time that it did."""
+
+    figures: Figures
+    lost: Sequence[str]
+    twice: Sequence[str]
+    overlaps: Sequence[str]
+    other: Sequence[str]
+
+    @property
+    def problems(self) -> list[str]:
+        kinds = {"lost": self.lost, "twice": self.twice, "overlap": self.overlaps, "other": self.other}
+        return [f"{kind}: {line}" for kind, lines in kinds.items() for line in lines]
+
+
+def read_documents(database_uri: str, urls: Mapping[str, str]) -> Documents:
+    paths = {url: path for path, url in urls.items()}
+    with MongoClient[dict[str, Any]](database_uri, timeoutMS=10_000) as client:
+        found = client[DATABASE][RECORDS].find({}, {"capture": 0, "content": 0})
+        return {paths[document["normalized_url"]]: document for document in found}
+
+
+def owed(documents: Documents) -> list[str]:
+    """The paths whose collection is still owed."""
+    return [path for path, document in documents.items() if document.get("job")]
+
+
+def judge(
+    clients: Clients,
+    origin: Origin,
+    documents: Documents,
+    killer: Killer,
+    watch: Watch,
+    *,
+    manners: Mapping[str, Manner],
+    seed: str,
+    duration_s: float,
+) -> Findings:
+    """Called when nothing is owed any more and the service still answers; the origin has ended."""
+    ledger = clients.ledger
+    visits = by_path(origin.visits)
+    failed: Counter[str] = Counter()
+    lost, other = list(ledger.lost), list(ledger.odd)
+    twice = list(dict.fromkeys(ledger.twice))
+    for path, known in list(ledger.known.items()):
+        document = documents.get(path)
+        if document is None:
+            lost.append(f"{path}: acknowledged, and there is no document")
+            continue
+        if document["revision"] < known.revision:
+            lost.append(f"{path}: revision {document['revision']} stored, {known.revision} acknowledged")
+        if document["status"] not in ("complete", "failed") or document.get("job"):
+            lost.append(f"{path}: ends as {document['status']} with the job {document.get('job')}")
+        answers = sum(visit.answered for visit in visits[path])
+        if document["revision"] > answers:
+            twice.append(f"{path}: revision {document['revision']} of {answers} answers")
+        status, body = clients.look(path)
+        if status in SERVABLE:
+            other += check_page(path, body, origin, visits[path], manners[path])
+        else:
+            failed[body.get("code", str(status))] += 1
+        if (status in SERVABLE) != (document["status"] == "complete"):
+            other.append(f"{path}: {document['status']} in the database, answered with {status}")
+    permitted = [overlap for overlap in origin.overlaps if in_a_stop(overlap, killer.stops)]
+    overlaps = [describe(overlap, killer) for overlap in origin.overlaps if overlap not in permitted]
+    reclaims = sorted(reclaim_times(visits, manners, watch))
+    return Findings(
+        figures=Figures(
+            seed=seed,
+            duration_s=round(duration_s, 1),
+            kills=killer.counts,
+            urls=len(manners),
+            acknowledged=len(ledger.known),
+            complete=len(ledger.known) - failed.total(),
+            failed=failed,
+            client_requests=clients.requests,
+            unanswered_requests=clients.unanswered,
+            origin_requests=len(origin.visits),
+            collections_broken_off=len(reclaims),
+            reclaim_median_s=round(statistics.median(reclaims), 2) if reclaims else 0.0,
+            reclaim_longest_s=round(reclaims[-1], 2) if reclaims else 0.0,
+            lost=len(lost),
+            accepted_twice=len(twice),
+            overlaps=len(overlaps),
+            overlaps_in_stops=len(permitted),
+        ),
+        lost=lost,
+        twice=twice,
+        overlaps=overlaps,
+        other=other,
+    )
+
+
+def by_path(visits: Iterable[Visit]) -> defaultdict[str, list[Visit]]:
+    found: defaultdict[str, list[Visit]] = defaultdict(list)
+    for visit in visits:
+        found[visit.path].append(visit)
+    return found
+
+
+def check_page(path: str, body: Any, origin: Origin, visits: Sequence[Visit], manner: Manner) -> list[str]:
+    """Whether the record is one of the origin's answers as it was sent."""
+    page, truncated = body["page_source"], body["body"]["truncated"]
+    answered = {visit.serial for visit in visits if visit.answered}
+    serial = int(page.split(" ", 1)[0])
+    if serial not in answered or page != origin.page(path, serial):
+        return [f"{path}: its page is not answer {serial} of the origin"]
+    if truncated != ("disconnect" if manner is Manner.CUT else None):
+        return [f"{path}: a page of manner {manner} is marked as truncated: {truncated}"]
+    return []
+
+
+def in_a_stop(overlap: Overlap, stops: Sequence[tuple[float, float]]) -> bool:
+    return any(began_at <= overlap.at <= ended_at + NOTICE_S for began_at, ended_at in stops)
+
+
+def describe(overlap: Overlap, killer: Killer) -> str:
+    """With what was done to the service in the seconds before."""
+    struck = [f"{at - overlap.at:+.2f} s {what}" for at, what in killer.strikes if -12 < at - overlap.at < 0]
+    return (
+        f"{overlap.path}: the other request began {overlap.other_began_at - overlap.at:+.2f} s; processes"
+        f" {overlap.processes}; struck: {', '.join(struck)}"
+    )
+
+
+def reclaim_times(
+    visits: Mapping[str, Sequence[Visit]], manners: Mapping[str, Manner], watch: Watch
+) -> Iterable[float]:
+    """Seconds from a collection's being broken off until the URL was requested again.
+
+    A silent path is left out: there it is the time limit of the collection that breaks off. So is a visit beside which
+    another one began already, and one with which the collection ended as a failure: what follows is another one.
+    """
+    for path, of_path in visits.items():
+        if manners[path] is not Manner.SILENT:
+            for visit, following in pairwise(of_path):
+                broken_off = not visit.answered and following.began_at >= visit.ended_at
+                if broken_off and not watch.settled_between(path, visit.ended_at, following.began_at):
+                    yield following.began_at - visit.ended_at

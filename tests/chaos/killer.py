@@ -1,0 +1,126 @@
+"""Kills the service's processes at random, one after another, and notes what it did."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from functools import partial
+
+import psutil
+
+from tests.running import Service, alive
+from tests.waiting import wait_until
+
+VICTIM_S = 60.0  # for a process of a kind to be there (again)
+HURTS_S = 2.0  # for a good moment
+# Longer than the brief lease of the test. A lane's process that is silent for 10 s is given up and killed.
+STOP_S = (5.0, 13.0)
+
+
+class Kind(StrEnum):
+    """Which process is killed (SIGKILL), or stopped (SIGSTOP, for longer than its leases last)."""
+
+    CHILD = "collector process"
+    FORKSERVER = "forkserver"
+    API = "API worker"
+    DATABASE = "database"
+    SUPERVISOR = "supervisor, and all with it"
+    STOPPED_CHILD = "collector process, stopped"
+    STOPPED_API = "API worker, stopped"
+
+
+class Killer:
+    """`service` is the one that runs now: in place of a killed supervisor `start` starts another one."""
+
+    def __init__(self, start: Callable[[], Service], rng: random.Random) -> None:
+        self.service = start()
+        self.url = self.service.url
+        self.database_uri = self.service.database_uri
+        self.counts: Counter[str] = Counter()
+        self.stops: list[tuple[float, float]] = []  # from when to when, of time.monotonic
+        self.strikes: list[tuple[float, str]] = []  # when, and what was killed or stopped
+        self.progress = 0.0  # 1: all is done
+        self._start = start
+        self._rng = rng
+
+    def carry_out(
+        self,
+        plan: Sequence[Kind],
+        pause_s: tuple[float, float],
+        *,
+        busy: Callable[[], bool],
+        acknowledged: Callable[[], int],
+    ) -> None:
+        """One after another, with random pauses; each when it hurts: when the origin is `busy` with a collection, and
+        the database right after something new was `acknowledged`.
+        """
+        for number, kind in enumerate(plan, 1):
+            time.sleep(self._rng.uniform(*pause_s))
+            if kind is Kind.SUPERVISOR:
+                self._restart()
+            else:
+                self._strike(kind, busy, acknowledged)
+            self.counts[kind] += 1
+            self.progress = number / len(plan)
+
+    def _restart(self) -> None:
+        self.service.descendants()
+        self.strikes.append((time.monotonic(), Kind.SUPERVISOR))
+        self.service.process.kill()
+        self.service.process.wait()
+        self.service = self._start()
+        self.url, self.database_uri = self.service.url, self.service.database_uri
+
+    def _strike(self, kind: Kind, busy: Callable[[], bool], acknowledged: Callable[[], int]) -> None:
+        """Until it has hit one that was alive."""
+        while True:
+            victim = self._rng.choice(wait_until(lambda: self._find(kind), VICTIM_S, what=kind))
+            hurts = partial(_differs, acknowledged, acknowledged()) if kind is Kind.DATABASE else busy
+            with suppress(AssertionError):  # now and then nothing goes on
+                wait_until(hurts, HURTS_S)
+            self.strikes.append((time.monotonic(), f"{kind} {victim.pid}"))
+            with suppress(psutil.NoSuchProcess):
+                if kind in (Kind.STOPPED_CHILD, Kind.STOPPED_API):
+                    self._stop(victim)
+                else:
+                    victim.send_signal(signal.SIGKILL)
+                return
+
+    def _stop(self, victim: psutil.Process) -> None:
+        began_at = time.monotonic()
+        victim.suspend()
+        time.sleep(self._rng.uniform(*STOP_S))
+        with suppress(psutil.NoSuchProcess):
+            victim.resume()
+        self.stops.append((began_at, time.monotonic()))
+
+    def _find(self, kind: Kind) -> list[psutil.Process]:
+        if kind is Kind.DATABASE:
+            return self.service.children("secantus")
+        workers = self.service.children("metadata_inventory.worker")
+        if kind in (Kind.API, Kind.STOPPED_API):
+            return workers
+        forkservers = [process for worker in workers for process in below(worker, "forkserver")]
+        if kind is Kind.FORKSERVER:
+            return forkservers
+        return [process for forkserver in forkservers for process in below(forkserver, "")]
+
+
+def _differs(count: Callable[[], int], known: int) -> bool:
+    return count() != known
+
+
+def below(parent: psutil.Process, word: str) -> list[psutil.Process]:
+    """The children that run, with the word in their command line."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for child in parent.children():
+            with suppress(psutil.NoSuchProcess):
+                if alive(child) and word in " ".join(child.cmdline()):
+                    found.append(child)
+    return found

@@ -1,0 +1,57 @@
+"""Looks into the database all the time: which URLs are owed a collection."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+PERIOD_S = 0.5
+DATABASE, RECORDS = "inventory", "records"
+
+
+class Watch:
+    """A context manager; a thread of its own. `uri` is where the database is now; when it is away nothing is noted."""
+
+    def __init__(self, urls: Mapping[str, str], uri: Callable[[], str]) -> None:
+        self.owed: list[tuple[float, frozenset[str]]] = []  # when it was asked (time.monotonic), and the paths
+        self._paths = {url: path for path, url in urls.items()}
+        self._uri = uri
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="chaos watch", daemon=True)
+
+    def settled_between(self, path: str, after: float, before: float) -> bool:
+        """Whether the path was seen with nothing owed."""
+        return any(after < at < before and path not in owed for at, owed in self.owed)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        uri, client = "", None
+        while not self._ending.wait(PERIOD_S):
+            if client is None or uri != self._uri():
+                if client is not None:
+                    client.close()
+                uri = self._uri()
+                client = MongoClient[dict[str, Any]](uri, timeoutMS=1000)
+            at = time.monotonic()
+            try:
+                found = client[DATABASE][RECORDS].find({"job.due_ms": {"$gt": 0}}, {"normalized_url": 1})
+                self.owed.append((at, frozenset(self._paths[document["normalized_url"]] for document in found)))
+            except PyMongoError:
+                pass  # it was killed
+        if client is not None:
+            client.close()
