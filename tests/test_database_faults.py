@@ -288,6 +288,7 @@ def test_full_disk_loses_nothing_and_is_recovered_from(origin: Origin, tmp_path:
     environ = {
         "INVENTORY_STORAGE_TIMEOUT_S": "1",
         "INVENTORY_ALLOW_DESTINATIONS": "127.0.0.0/8",
+        "INVENTORY_SHUTDOWN_GRACE_S": "1",
     }
     page = os.urandom(400_000).hex()  # a write ahead of the others soon needs room that is not there
     paths = [f"/{number}" for number in range(40)]

@@ -240,7 +240,12 @@ def test_many_urls_of_one_host_hold_up_no_other_host(
     mongo_uri: str, database: str, tmp_path: Path, records: Collection[dict[str, Any]]
 ) -> None:
     """They wait in the database from before, so that the other host's jobs stand behind all of them."""
-    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database, "INVENTORY_HOST_CONCURRENCY": "3"}
+    environ = {
+        "MONGO_URI": mongo_uri,
+        "INVENTORY_DATABASE": database,
+        "INVENTORY_HOST_CONCURRENCY": "3",
+        "INVENTORY_SHUTDOWN_GRACE_S": "0",
+    }
     with Origin(addresses=("127.0.0.1", "127.0.0.2")) as origin:
         crowd = [normalize(origin.url(f"/crowd/{number}", host="127.0.0.1")) for number in range(600)]
         others = [normalize(origin.url(f"/other/{number}", host="127.0.0.2")) for number in range(10)]

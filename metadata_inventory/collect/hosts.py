@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
+_SOON_S = 5.0  # until a collection that waits for its host's gap is under way
+
 
 class Hosts:
     """Counts collections by host, and notes starts. A host of which nothing is left is forgotten."""
@@ -13,12 +15,16 @@ class Hosts:
     def __init__(self, at_once: int, gap_s: float) -> None:
         self._at_once = at_once
         self._gap_s = gap_s
+        self._may_wait = max(1, int(_SOON_S / gap_s)) if gap_s else at_once
         self._present: Counter[str] = Counter()
         self._under_way: Counter[str] = Counter()
         self._next_start: dict[str, float] = {}  # in the order of the instants, since every gap is the same
 
     def room(self, host: str) -> int:
-        return self._at_once - self._present[host]
+        """No more than may be under way, and of those that wait for their gap what is due soon: each holds a place."""
+        present = self._present[host]
+        waiting = present - self._under_way[host]
+        return min(self._at_once - present, self._may_wait - waiting)
 
     def enter(self, host: str) -> None:
         """One more, which waits."""
