@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from datetime import UTC, datetime
 
@@ -13,10 +14,13 @@ from metadata_inventory.collect.options import CollectorOptions, LaneSettings
 from metadata_inventory.config import Settings
 from metadata_inventory.dispatcher import Dispatcher
 from metadata_inventory.inventory import Inventory
+from metadata_inventory.keys import KeyRing
 from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.queue import Queue
+from metadata_inventory.rate import RateLimit
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.storage.queue import MongoQueue
+from metadata_inventory.web.access import Access
 from metadata_inventory.web.base import Requests, Services
 
 # What is left to do for a request when its collection has ended: reading the record and sending it.
@@ -69,6 +73,7 @@ class Service:
         self.services = Services(
             inventory=Inventory(self._store, self._dispatcher, policy, destinations, now=now),
             check=self._store.check,
+            access=_access(settings),
             queue=Queue(MongoQueue(self._store.connection), limit=settings.queue_limit),
             requests=Requests(),
             collect_timeout_s=settings.collect_timeout_s,
@@ -87,6 +92,16 @@ class Service:
         await self.services.requests.answered(ANSWER_S)
         await self._lanes.close()
         await self._store.close()
+
+
+def _access(settings: Settings) -> Access:
+    rate = RateLimit(settings.client_rate_per_s, settings.client_burst, clock=time.monotonic)
+    return Access(
+        keys=KeyRing(settings.keys_file) if settings.keys_file else None,
+        rate=rate if settings.client_rate_per_s else None,
+        hosts=settings.allowed_hosts,
+        cors_origins=settings.cors_origins,
+    )
 
 
 def now() -> datetime:

@@ -69,6 +69,24 @@ def _requeue(given: dict[str, Any]) -> int:
     return remote.requeue(given["service"], given["code"])
 
 
+def _add_key(given: dict[str, Any]) -> int:
+    from metadata_inventory import keys_file
+
+    return keys_file.add(given["file"], given["name"], given["scope"])
+
+
+def _list_keys(given: dict[str, Any]) -> int:
+    from metadata_inventory import keys_file
+
+    return keys_file.show(given["file"])
+
+
+def _revoke_key(given: dict[str, Any]) -> int:
+    from metadata_inventory import keys_file
+
+    return keys_file.revoke(given["file"], given["id"])
+
+
 def _build_parser() -> argparse.ArgumentParser:
     import argparse
 
@@ -83,7 +101,38 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve(commands)
     _add_queue(commands)
+    _add_keys(commands)
     return parser
+
+
+def _add_keys(commands: Commands) -> None:
+    import os
+
+    from metadata_inventory.keys import Scope
+
+    keys = commands.add_parser("keys", help="make, list and revoke API keys", description="The API keys of a service.")
+    actions = keys.add_subparsers(metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="make a key; it is shown once", allow_abbrev=False)
+    add.add_argument("name", metavar="NAME", help="whose it is")
+    add.add_argument(
+        "--scope",
+        action="append",
+        choices=[str(scope) for scope in Scope],
+        help="what it allows; may be repeated (default: read and collect)",
+    )
+    show = actions.add_parser("list", help="list the keys, without their secrets", allow_abbrev=False)
+    revoke = actions.add_parser("revoke", help="revoke a key; a service notices within a second", allow_abbrev=False)
+    revoke.add_argument("id", metavar="ID", help="as listed; the part of the key between its underscores")
+    file = os.environ.get("INVENTORY_KEYS_FILE")
+    for action, run in ((add, _add_key), (show, _list_keys), (revoke, _revoke_key)):
+        action.set_defaults(run=run)
+        action.add_argument(
+            "--file",
+            required=not file,
+            default=file,
+            metavar="FILE",
+            help="the setting keys_file (INVENTORY_KEYS_FILE)",
+        )
 
 
 def _add_queue(commands: Commands) -> None:
@@ -109,7 +158,7 @@ def _add_queue(commands: Commands) -> None:
             "--service",
             default="http://localhost:8000",
             metavar="URL",
-            help="where the service listens (default: %(default)s)",
+            help="where the service listens (default: %(default)s); its API key is read from METADATA_INVENTORY_TOKEN",
         )
 
 

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from metadata_inventory import __version__
 from metadata_inventory.addresses import DestinationPolicy
 from metadata_inventory.errors import InvalidSettings
+from metadata_inventory.keys import read_keys
 
 ENVIRONMENT_PREFIX = "INVENTORY_"
 CONFIG_FILE_VARIABLE = "INVENTORY_CONFIG"
@@ -53,6 +54,32 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(ge=0, le=3600, description="Seconds that requests under way have to end in; then they are cut off.")
     ] = 10.0
     log_level: Annotated[LogLevel, Meta(description="Least severe record that is logged.")] = "INFO"
+    keys_file: Annotated[
+        str | None,
+        Meta(description="File of API keys, made by `metadata-inventory keys`; without one nobody is asked for a key."),
+    ] = None
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Meta(description="Names that the service is called by, beside localhost and addresses; * is any name."),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...], Meta(description="Origins whose pages may use the API, such as https://tools.example.com.")
+    ] = ()
+    client_rate_per_s: Annotated[
+        float, Meta(ge=0, le=1_000_000, description="Collections that one client may start a second; 0 is no limit.")
+    ] = 0.0
+    client_burst: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Collections that one client may start at once, before that limit.")
+    ] = 100
+    max_connections: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Connections that each API worker keeps; more are refused.")
+    ] = 4096
+    idle_timeout_s: Annotated[
+        float, Meta(gt=0, le=3600, description="Seconds that a connection may take to send its next request's headers.")
+    ] = 75.0
+    body_timeout_s: Annotated[
+        float, Meta(gt=0, le=3600, description="Seconds that a request's body may take to arrive.")
+    ] = 30.0
     max_request_bytes: Annotated[int, Meta(ge=1024, description="Largest request body that the API reads.")] = 65_536
 
     allow_destinations: Annotated[
@@ -220,9 +247,9 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 def _convert(name: str, value: object, *, source: str) -> object:
     """The value as the setting's type, lenient with text, as the environment and flags have nothing else."""
-    if name == "allow_destinations" and isinstance(value, str):
+    if name in ("allow_destinations", "allowed_hosts", "cors_origins") and isinstance(value, str):
         value = [item.strip() for item in value.split(",") if item.strip()]
-    if name in ("mongo_uri", "ca_file") and value == "":
+    if name in ("mongo_uri", "ca_file", "keys_file") and value == "":
         value = None  # TOML has no null
     if name == "log_level" and isinstance(value, str):
         value = value.upper()
@@ -235,6 +262,10 @@ def _convert(name: str, value: object, *, source: str) -> object:
         _check_mongo_uri(converted, source)
     if name == "allow_destinations" and isinstance(converted, tuple):
         _check_destinations(converted, source)
+    if name == "cors_origins" and isinstance(converted, tuple):
+        _check_origins(converted, source)
+    if name == "keys_file" and isinstance(converted, str):
+        read_keys(converted)
     return converted
 
 
@@ -243,6 +274,12 @@ def _check_destinations(destinations: tuple[str, ...], source: str) -> None:
         DestinationPolicy.parse(destinations)
     except InvalidSettings as error:
         raise InvalidSettings(f"{source}: {error.detail}") from None
+
+
+def _check_origins(origins: tuple[str, ...], source: str) -> None:
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^/?#@\s]+", origin):
+            raise InvalidSettings(f"{source}: {origin!r} is no origin; one is a scheme, a host and perhaps a port.")
 
 
 def _check_mongo_uri(uri: str, source: str) -> None:

@@ -11,8 +11,10 @@ broken infrastructure. Only `web/` knows which HTTP status a class gets; only ad
         InvalidRequest
           UrlMissing, UrlRepeated, InvalidJson, InvalidParameter, UnsupportedMediaType, RequestTooLarge
         RecordNotFound
+        AccessRefused
+          TokenMissing, TokenInvalid, InsufficientScope, HostNotAllowed, CrossSiteRefused
       Unavailable
-        StorageUnavailable, QueueFull
+        StorageUnavailable, QueueFull, RateLimited, TooManyConnections
       CaptureTooLarge
       StartError
         InvalidSettings, DataDirectoryInUse, AddressInUse, EmbeddedDatabaseFailed
@@ -115,6 +117,38 @@ class RecordNotFound(CallerError):
     summary = "Nothing is stored under this URL or id."
 
 
+class AccessRefused(CallerError):
+    code = "access_refused"
+    summary = "This caller may not do that."
+
+
+class TokenMissing(AccessRefused):
+    code = "token_missing"
+    summary = "An API key is required: Authorization: Bearer KEY."
+
+
+class TokenInvalid(AccessRefused):
+    code = "invalid_token"
+    summary = "The API key is not known, or was revoked."
+
+
+class InsufficientScope(AccessRefused):
+    code = "insufficient_scope"
+    summary = "The API key does not allow this."
+
+
+class HostNotAllowed(AccessRefused):
+    """A setting lists names; an address, and localhost, are always right."""
+
+    code = "host_not_allowed"
+    summary = "The Host header names a host that this service is not known as; see the setting allowed_hosts."
+
+
+class CrossSiteRefused(AccessRefused):
+    code = "cross_site_refused"
+    summary = "A page of another site may not start work here."
+
+
 class Unavailable(InventoryError):
     """It may work later; `retry_after_s` is an honest guess when."""
 
@@ -138,6 +172,20 @@ class QueueFull(Unavailable):
 
     code = "queue_full"
     summary = "Too many collections are waiting."
+
+
+class RateLimited(Unavailable):
+    """The client has started as much work as it may for now. Nothing was stored."""
+
+    code = "rate_limited"
+    summary = "This client starts more work than it may."
+
+
+class TooManyConnections(Unavailable):
+    """Told to a connection before anything is read from it."""
+
+    code = "too_many_connections"
+    summary = "This process keeps as many connections as it may."
 
 
 class CaptureTooLarge(InventoryError):

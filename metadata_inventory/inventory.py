@@ -24,6 +24,13 @@ from metadata_inventory.urls import NormalizedUrl, normalize, recall
 logger = logging.getLogger(__name__)
 
 
+Permit = Callable[[], None]
+
+
+def freely() -> None:
+    """Nothing stands against it."""
+
+
 class Found(Struct, frozen=True, kw_only=True):
     """An entry, and how it was had: `hit`, it was there and nothing was owed; `stale`, a refresh is behind it."""
 
@@ -56,11 +63,13 @@ class Inventory:
         self._destinations = destinations
         self._now = now
 
-    async def look_up(self, given_url: str, *, max_age_s: float | None, wait_s: float, collect: bool) -> Found:
+    async def look_up(
+        self, given_url: str, *, max_age_s: float | None, wait_s: float, collect: bool, permit: Permit = freely
+    ) -> Found:
         """The entry at once, after starting what is missing; with `wait_s`, once there is something to serve.
 
-        Raises InvalidUrl, DestinationProhibited, RecordNotFound (only without `collect`), QueueFull,
-        StorageUnavailable.
+        `permit` is called before work is started, and raises when the caller may not. Raises what it raises,
+        InvalidUrl, DestinationProhibited, RecordNotFound (only without `collect`), QueueFull, StorageUnavailable.
         """
         url = self._admit(given_url)
         entry = await self._records.find(url)
@@ -68,18 +77,22 @@ class Inventory:
         if entry is None:
             if not collect:
                 raise RecordNotFound
+            permit()
             entry = await self._dispatcher.begin(url, given_url, known_settled=None)
         elif entry.capture is not None:
             stale = collect and self._policy.stale(entry.capture, self._now(), max_age_s)
             if stale:
-                self._refresh(url, entry)
+                self._refresh(url, entry, permit)
             return Found(entry=entry, hit=True, stale=stale)
         elif entry.job is None and collect and not self._failure_answers(entry):
             hit = False
+            permit()
             entry = await self._dispatcher.begin(url, given_url, known_settled=entry.settled)
         return Found(entry=await self._wait_to_serve(url, entry, wait_s), hit=hit)
 
-    async def collect(self, given_url: str, *, max_age_s: float | None, wait_s: float) -> Collected:
+    async def collect(
+        self, given_url: str, *, max_age_s: float | None, wait_s: float, permit: Permit = freely
+    ) -> Collected:
         """Collect now, or join the collection that runs; one attempt, waited for up to `wait_s`.
 
         With `max_age_s` a capture that is young enough is the answer. Raises as `look_up`.
@@ -89,6 +102,7 @@ class Inventory:
             stored = await self._records.find(url)
             if stored and stored.capture and not self._policy.stale(stored.capture, self._now(), max_age_s):
                 return Collected(entry=stored, ended=True, reused=True)
+        permit()
         begun = await self._dispatcher.begin(url, given_url, known_settled=ANY, hasten=True)
         ended = await self._dispatcher.settled(url, begun, wait_s) if wait_s > 0 else None
         return Collected(entry=ended or begun, ended=ended is not None)
@@ -113,9 +127,16 @@ class Inventory:
     def _failure_answers(self, entry: Entry) -> bool:
         return entry.failure is not None and self._policy.failure_answers(entry.failure, self._now())
 
-    def _refresh(self, url: NormalizedUrl, entry: Entry) -> None:
-        """Start a refresh behind a stale capture. A refresh that failed lately is not tried again at once."""
+    def _refresh(self, url: NormalizedUrl, entry: Entry, permit: Permit) -> None:
+        """Start a refresh behind a stale capture, if the caller may: what is stored is the answer either way.
+
+        A refresh that failed lately is not tried again at once.
+        """
         if entry.job is None and not self._failure_answers(entry):
+            try:
+                permit()
+            except InventoryError:
+                return
             self._dispatcher.spawn(self._begin_refresh(url, entry))
 
     async def _begin_refresh(self, url: NormalizedUrl, entry: Entry) -> None:

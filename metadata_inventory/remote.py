@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 TIMEOUT_S = 30.0
+# The API key, where the service asks for one; not a flag, which everybody on the machine could read.
+TOKEN_VARIABLE = "METADATA_INVENTORY_TOKEN"
 STATES = ("waiting", "running", "retrying", "abandoned")
 
 
@@ -44,6 +47,8 @@ def requeue(service: str, codes: Sequence[str]) -> int:
 def _ask(service: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """The answer's JSON; raises Refused."""
     request = urllib.request.Request(service.rstrip("/") + path, headers={"Accept": "application/json"})
+    if token := os.environ.get(TOKEN_VARIABLE):
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     if body is not None:
         request.data = json.dumps(body).encode()
         request.add_header("Content-Type", "application/json")

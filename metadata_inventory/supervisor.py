@@ -12,6 +12,7 @@ the database last.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import os
 import selectors
@@ -20,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType, TracebackType
 from typing import Self
@@ -87,6 +88,8 @@ class Supervisor:
             worker = KeptProcess(f"worker {number}", partial(self._spawn_worker, number))
             self._workers.append(worker)
             worker.tend()
+        if self._settings.keys_file is None and not _is_loopback(self._sockets):
+            log.warning("whoever reaches %s may read and collect: no API keys are asked for", self._settings.host)
         log.info("listening on %s", url_of(self._settings.host, self._sockets[0].getsockname()[1]))
 
     def _start_database(self, database: EmbeddedDatabase, signals: Signals) -> None:
@@ -189,6 +192,10 @@ class Signals:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked += 1
+
+
+def _is_loopback(sockets: Sequence[socket.socket]) -> bool:
+    return all(ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback for listening in sockets)
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

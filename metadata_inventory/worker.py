@@ -42,18 +42,22 @@ def main() -> None:
 
 async def serve(order: WorkerOrder, sockets: list[socket.socket]) -> None:
     """Serve until SIGTERM; then accept no more, let what runs end within the grace, and end the children."""
-    from tornado.httpserver import HTTPServer
-
     from metadata_inventory.bootstrap import Service
     from metadata_inventory.web.app import make_app
+    from metadata_inventory.web.server import make_server
 
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    service = Service(order.settings)
+    settings = order.settings
+    service = Service(settings)
     await service.start()
-    # Bodies are bounded by the handlers, which can say so.
-    server = HTTPServer(make_app(service.services), max_body_size=sys.maxsize)
+    server = make_server(
+        make_app(service.services),
+        max_connections=settings.max_connections,
+        idle_timeout_s=settings.idle_timeout_s,
+        body_timeout_s=settings.body_timeout_s,
+    )
     server.add_sockets(sockets)
     await ended.wait()
     server.stop()

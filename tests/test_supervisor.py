@@ -213,3 +213,10 @@ def test_worker_without_a_supervisor_ends() -> None:
 def test_database_log_keeps_what_it_said(service: Service, tmp_path: Path) -> None:
     assert (tmp_path / "data" / "database.log").exists()
     assert psutil.Process(service.child(DATABASE).pid).ppid() == service.process.pid
+
+
+@pytest.mark.parametrize(("host", "told"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_listening_for_everybody_without_keys_is_told(tmp_path: Path, host: str, told: bool) -> None:
+    with Service(tmp_path, "--host", host) as service:
+        assert service.url
+        assert ("no API keys are asked for" in service.log) == told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -13,10 +14,12 @@ import msgspec
 from msgspec import Struct
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from metadata_inventory.errors import InventoryError, RequestTooLarge, Unavailable
+from metadata_inventory.errors import InsufficientScope, InventoryError, RateLimited, RequestTooLarge, Unavailable
 from metadata_inventory.inventory import Inventory
+from metadata_inventory.keys import Scope
 from metadata_inventory.queue import Queue
-from metadata_inventory.web import problem
+from metadata_inventory.rate import Grant
+from metadata_inventory.web import access, problem
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +54,20 @@ class Services(Struct, frozen=True, kw_only=True):
     inventory: Inventory
     check: Callable[[], Awaitable[None]]
     queue: Queue
+    access: access.Access
     requests: Requests
     collect_timeout_s: float
     max_request_bytes: int
+
+
+# On every answer. It is data: no browser is to make a page, a frame or a script of it, or tell others where it was.
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 @stream_request_body
@@ -68,15 +82,52 @@ class BaseHandler(RequestHandler):
         self.services = services
         self.route = route
         self.body = b""
+        self.caller = access.Caller("")
+        self._grant: Grant | None = None
         services.requests.began()
 
     def on_finish(self) -> None:
         self.services.requests.ended()
 
     def prepare(self) -> Awaitable[None] | None:
+        self._set_headers(self.services.access.cors(self.request.headers))
+        method = "get" if self.request.method == "HEAD" else (self.request.method or "").lower()
+        declared = getattr(getattr(self, method, None), "operation", None)
+        if declared is not None and declared.scope is not None:
+            self._check_access(declared.scope)
         if int(self.request.headers.get("Content-Length", "0")) > self.services.max_request_bytes:
             raise RequestTooLarge
         return None
+
+    def _check_access(self, scope: Scope) -> None:
+        rules = self.services.access
+        rules.check_host(self.request)
+        self.caller = rules.identify(self.request)
+        if not self.caller.may(scope):
+            raise InsufficientScope(f"This needs a key with the scope {scope}.")
+        if self.request.method not in ("GET", "HEAD"):
+            rules.check_site(self.request)
+
+    def permit_work(self) -> None:
+        """Called when a collection is about to be started for this request; raises when the caller may not."""
+        rules = self.services.access
+        rules.check_site(self.request)
+        if not self.caller.may(Scope.COLLECT):
+            raise InsufficientScope(
+                f"This is not stored, and collecting it needs a key with the scope {Scope.COLLECT}."
+            )
+        self._grant = rules.take(self.caller)
+        self._set_headers(self._rate_headers())
+        if self._grant is not None and not self._grant.allowed:
+            raise RateLimited(retry_after_s=math.ceil(self._grant.wait_s))
+
+    def _rate_headers(self) -> dict[str, str]:
+        rate = self.services.access.rate
+        return access.rate_headers(rate, self._grant) if rate and self._grant else {}
+
+    def _set_headers(self, headers: Mapping[str, str]) -> None:
+        for name, text in headers.items():
+            self.set_header(name, text)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """What is raised here Tornado answers by cutting the connection: so it is answered, which ends the reading."""
@@ -88,7 +139,7 @@ class BaseHandler(RequestHandler):
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
-        self.set_header("X-Content-Type-Options", "nosniff")
+        self._set_headers(SECURITY_HEADERS)
 
     def compute_etag(self) -> str | None:
         """Handlers that have one set it; hashing every answer would be work for nothing."""
@@ -109,16 +160,14 @@ class BaseHandler(RequestHandler):
     def reply_json(self, status: int, encoded: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
-        for name, text in (headers or {}).items():
-            self.set_header(name, text)
+        self._set_headers(headers or {})
         self.finish(encoded)
 
     def reply_problem(self, value: problem.Problem, headers: Mapping[str, str] | None = None) -> None:
         self.set_status(value.status)
         self.set_header("Content-Type", problem.MEDIA_TYPE)
         self.set_header("Cache-Control", "no-store")
-        for name, text in (headers or {}).items():
-            self.set_header(name, text)
+        self._set_headers(headers or {})
         self.finish(msgspec.json.encode(value))
 
     async def head(self, **path: str) -> None:
@@ -129,12 +178,25 @@ class BaseHandler(RequestHandler):
         if answered is not None:
             await answered
 
+    async def options(self, **path: str) -> None:
+        """A preflight of an allowed origin (Fetch standard); to others the method is not allowed."""
+        origin = self.services.access.cors(self.request.headers).get("Access-Control-Allow-Origin")
+        if origin is None:
+            raise HTTPError(HTTPStatus.METHOD_NOT_ALLOWED)
+        self.set_header("Access-Control-Allow-Methods", ", ".join(self.allowed_methods()))
+        self.set_header("Access-Control-Allow-Headers", access.ALLOWED_HEADERS)
+        self.set_header("Access-Control-Max-Age", str(access.PREFLIGHT_S))
+        self.set_status(HTTPStatus.NO_CONTENT)
+        self.finish()
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
-        headers = {}
+        headers = {**self.services.access.cors(self.request.headers), **self._rate_headers()}
         if isinstance(error, InventoryError):
             status = problem.status_of(type(error))
             answer = problem.build_problem(status, error.code, error.detail)
+            if status == HTTPStatus.UNAUTHORIZED:
+                headers["WWW-Authenticate"] = problem.challenge(error)
             if isinstance(error, Unavailable):
                 headers["Retry-After"] = str(error.retry_after_s)
         elif isinstance(error, HTTPError) and status_code < 500:

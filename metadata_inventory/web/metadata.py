@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from metadata_inventory import errors
+from metadata_inventory.keys import Scope
 from metadata_inventory.view import Pending, Record
 from metadata_inventory.web.answers import MAX_WAIT_S, EntryHandler, record_path
 from metadata_inventory.web.operation import Answer, Operation, operation
@@ -68,7 +69,11 @@ class MetadataHandler(EntryHandler):
     )
     async def get(self, query: LookUpQuery) -> None:
         found = await self.services.inventory.look_up(
-            query.url, max_age_s=query.max_age, wait_s=self.wait_s(query.wait), collect=query.collect
+            query.url,
+            max_age_s=query.max_age,
+            wait_s=self.wait_s(query.wait),
+            collect=query.collect,
+            permit=self.permit_work,
         )
         status = "hit" if found.hit else "fwd=uri-miss"
         await self.answer(found.entry, query.fields, f"{status}; detail=stale" if found.stale else status)
@@ -76,6 +81,7 @@ class MetadataHandler(EntryHandler):
     @operation(
         Operation(
             summary="Collect a URL now, and answer with its record.",
+            scope=Scope.COLLECT,
             query=CollectQuery,
             body=CollectBody,
             answers={
@@ -90,7 +96,9 @@ class MetadataHandler(EntryHandler):
     async def post(self, query: CollectQuery, body: CollectBody) -> None:
         longest_s = self.services.collect_timeout_s + STORE_S
         wait_s = min(self.wait_s(query.wait, default_s=longest_s), longest_s)
-        collected = await self.services.inventory.collect(body.url, max_age_s=body.max_age, wait_s=wait_s)
+        collected = await self.services.inventory.collect(
+            body.url, max_age_s=body.max_age, wait_s=wait_s, permit=self.permit_work
+        )
         entry = collected.entry
         if collected.reused:
             await self.answer(entry, query.fields, "hit")

@@ -56,7 +56,7 @@ class OpenApiHandler(BaseHandler):
         super().initialize(services, route)
         self.routes = routes
 
-    @operation(Operation(summary="This document.", answers={200: Answer("OpenAPI 3.1.", dict)}))
+    @operation(Operation(summary="This document.", scope=None, answers={200: Answer("OpenAPI 3.1.", dict)}))
     async def get(self) -> None:
         self.reply_json(200, encoded_document(self.routes))
 
@@ -86,7 +86,10 @@ def build_document(routes: Sequence[Route]) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": {route.path: _path_item(route, by_type, components) for route in routes},
-        "components": {"schemas": {name: shape for name, shape in components.items() if name not in queries}},
+        "components": {
+            "schemas": {name: shape for name, shape in components.items() if name not in queries},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key."}},
+        },
     }
 
 
@@ -105,6 +108,8 @@ def _path_item(route: Route, by_type: dict[Any, Any], components: dict[str, Any]
             "parameters": list(_parameters(route, declared, components)),
             "responses": _responses(declared, by_type),
         }
+        if declared.scope is not None:  # {}: where no keys are in force, none is needed
+            entry["security"] = [{"key": [declared.scope]}, {}]
         if declared.body is not None:
             content = {"application/json": {"schema": by_type[declared.body]}}
             entry["requestBody"] = {"required": True, "content": content}
@@ -150,7 +155,7 @@ def _responses(declared: Operation, by_type: dict[Any, Any]) -> dict[str, Any]:
 def _problems(declared: Operation) -> dict[int, list[str]]:
     """Status → codes and their meaning, of every error that the operation declares and every subclass of it."""
     problems: dict[int, list[str]] = {}
-    for declared_error in declared.errors:
+    for declared_error in (*declared.errors, *([errors.AccessRefused] if declared.scope else [])):
         for error in _family(declared_error):
             problems.setdefault(status_of(error), []).append(f"`{error.code}`: {error.summary}")
     if declared.failures:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from metadata_inventory import errors
+from metadata_inventory.keys import Scope
 
 Method = TypeVar("Method", bound=Callable[..., Awaitable[None]])
 
@@ -24,9 +25,13 @@ class Answer(Struct, frozen=True):
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """What the OpenAPI document says of a method. `failures`: a stored failure can be the answer."""
+    """What the OpenAPI document says of a method. `failures`: a stored failure can be the answer.
+
+    `scope` is what a caller's key has to allow, where keys are asked for; None: anybody may.
+    """
 
     summary: str
+    scope: Scope | None = Scope.READ
     query: type[Struct] | None = None
     body: type[Struct] | None = None
     answers: Mapping[int, Answer]

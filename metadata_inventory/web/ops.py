@@ -16,7 +16,11 @@ class Health(Struct, frozen=True):
 
 
 class LiveHandler(BaseHandler):
-    @operation(Operation(summary="Answers as long as the process does.", answers={200: Answer("It lives.", Health)}))
+    @operation(
+        Operation(
+            summary="Answers as long as the process does.", scope=None, answers={200: Answer("It lives.", Health)}
+        )
+    )
     async def get(self) -> None:
         self.reply(200, Health(), {"Cache-Control": "no-store"})
 
@@ -25,6 +29,7 @@ class ReadyHandler(BaseHandler):
     @operation(
         Operation(
             summary="Answers 200 only when a request could be served: the database reads and writes.",
+            scope=None,
             answers={200: Answer("A request would be served.", Health)},
             errors=(errors.StorageUnavailable,),
         )

@@ -19,6 +19,11 @@ STATUS: dict[type[errors.InventoryError], HTTPStatus] = {
     errors.RequestTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.DestinationProhibited: HTTPStatus.FORBIDDEN,
     errors.RecordNotFound: HTTPStatus.NOT_FOUND,
+    errors.AccessRefused: HTTPStatus.FORBIDDEN,
+    errors.TokenMissing: HTTPStatus.UNAUTHORIZED,
+    errors.TokenInvalid: HTTPStatus.UNAUTHORIZED,
+    errors.HostNotAllowed: HTTPStatus.MISDIRECTED_REQUEST,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.InventoryError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -54,6 +59,13 @@ def build_problem(status: int, code: str, detail: str) -> Problem:
 def status_of(error: type[errors.InventoryError]) -> int:
     """The status of an error class: its own row, or that of its nearest ancestor."""
     return next(STATUS[ancestor] for ancestor in error.__mro__ if ancestor in STATUS)
+
+
+def challenge(error: errors.InventoryError) -> str:
+    """RFC 6750 §3: a request without a key is only told how to send one."""
+    if isinstance(error, errors.TokenMissing):
+        return 'Bearer realm="metadata-inventory"'
+    return f'Bearer realm="metadata-inventory", error="{error.code}"'
 
 
 def status_of_failure(code: FailureCode, hops: int) -> int:

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from metadata_inventory import errors
 from metadata_inventory.capture import FailureCode
+from metadata_inventory.keys import Scope
 from metadata_inventory.view import QueueView, build_queue
 from metadata_inventory.web.base import BaseHandler
 from metadata_inventory.web.operation import Answer, Operation, operation
@@ -29,6 +30,7 @@ class QueueHandler(BaseHandler):
     @operation(
         Operation(
             summary="The collections that are owed, and by whom they are held.",
+            scope=Scope.ADMIN,
             answers={200: Answer("The queue as it is now.", QueueView)},
             errors=(errors.StorageUnavailable,),
         )
@@ -40,6 +42,7 @@ class QueueHandler(BaseHandler):
     @operation(
         Operation(
             summary="Put failed collections back: each is owed again, with all its attempts.",
+            scope=Scope.ADMIN,
             body=RequeueBody,
             answers={200: Answer("They are owed.", Requeued)},
             errors=(errors.InvalidRequest, errors.Unavailable),

@@ -1,0 +1,111 @@
+"""What our own server takes from a client: connections, time and bytes, each bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.client import get
+from tests.running import Service
+from tests.waiting import wait_until
+
+CONNECTIONS = 8
+IDLE_S = 1.0
+BODY_S = 1.0
+# A machine that is busy with other things is granted this much more.
+LATE_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def bounded(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    environ = {
+        "MONGO_URI": mongo_uri,
+        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
+        "INVENTORY_MAX_CONNECTIONS": str(CONNECTIONS),
+        "INVENTORY_IDLE_TIMEOUT_S": str(IDLE_S),
+        "INVENTORY_BODY_TIMEOUT_S": str(BODY_S),
+    }
+    with Service(tmp_path_factory.mktemp("bounded"), environ=environ) as service:
+        service.wait_for_answer()
+        yield service
+
+
+def connect(service: Service) -> socket.socket:
+    address = urlsplit(service.url)
+    assert address.hostname is not None
+    return socket.create_connection((address.hostname, address.port or 80), timeout=IDLE_S + LATE_S)
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := connection.recv(65536):
+            received += chunk
+    return received
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /livez HTTP/1.1\r\n",
+        b"POST /api/metadata/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{",
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_client_that_does_not_go_on_is_let_go(bounded: Service, sent: bytes) -> None:
+    with connect(bounded) as connection:
+        begun = time.monotonic()
+        connection.sendall(sent)
+        assert read_to_end(connection) == b""
+        assert time.monotonic() - begun >= min(IDLE_S, BODY_S) * 0.9
+
+
+def test_client_that_sends_byte_by_byte_is_let_go_all_the_same(bounded: Service) -> None:
+    """The time is for the whole head, not for the pause between two bytes."""
+    with connect(bounded) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
+        deadline = time.monotonic() + IDLE_S + LATE_S
+        with contextlib.suppress(OSError):
+            while time.monotonic() < deadline:
+                connection.sendall(b"x")
+                connection.settimeout(0.1)
+                with contextlib.suppress(TimeoutError):
+                    if connection.recv(1) == b"":
+                        break
+        assert time.monotonic() < deadline
+
+
+def test_connection_over_the_bound_is_refused_and_others_are_served(bounded: Service) -> None:
+    with contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(connect(bounded)) for _ in range(CONNECTIONS)]
+        for connection in kept:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        with connect(bounded) as over:
+            head, _, body = read_to_end(over).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1" in head
+        assert json.loads(body)["code"] == "too_many_connections"
+    wait_until(lambda: bounded.answers("/livez"), LATE_S, what="room for another connection")
+
+
+def test_head_over_the_bound_is_refused(bounded: Service) -> None:
+    with connect(bounded) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(b"GET /livez HTTP/1.1\r\nX-Long: " + b"x" * 200_000 + b"\r\n\r\n")
+        assert b" 200 " not in read_to_end(connection)[:15]
+
+
+def test_longest_url_fits_however_it_is_written(bounded: Service) -> None:
+    """8,192 characters of three bytes each, percent-encoded in the query."""
+    url = "http://a.example/".ljust(8_192, "ㅁ")
+    status, problem = get(bounded, url, collect=False)
+    assert (status, problem["code"]) == (400, "url_too_long"), "it arrived; normalized it is longer than a URL may be"
