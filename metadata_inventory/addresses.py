@@ -73,7 +73,9 @@ LOOPBACK_NAMES: Final = ("localhost",)  # libcurl itself resolves these to loopb
 PRIVATE_NAMES: Final = ("local", "localdomain", "internal", "intranet", "lan", "home", "corp", "home.arpa", "test")
 UNUSABLE_NAMES: Final = ("in-addr.arpa", "ip6.arpa", "invalid", "onion")  # hold no address, or may not be asked for
 
-_LOOPBACK: Final = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")  # as exceptions: what the setting `allow_loopback` stands for
+
+_LOOPBACK: Final = tuple(map(ip_network, LOOPBACK))
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _CIDR = re.compile(r"[0-9a-f.:]+(?:/[0-9]{1,3})?", re.IGNORECASE | re.ASCII)
 _MAX_PORT: Final = 65535
@@ -111,7 +113,7 @@ class DestinationPolicy:
         """The policy with the exceptions `allow`, each `CIDR[:port]`; raises InvalidSettings.
 
         An address alone is a network of one. An IPv6 network stands in brackets when a port follows:
-        `[fd00::/8]:8080`. Blank texts are passed over. `own_addresses` are refused as loopback is.
+        `[fd00::/8]:8080`. Blank texts are passed over. `own_addresses` are this host's, refused as loopback is.
         """
         allowances = {_read_allowance(text.strip()) for text in allow if text.strip()}
         try:
@@ -139,9 +141,22 @@ class DestinationPolicy:
             address, zoned, public = _assess(ip)
         except ValueError:
             return False
-        if any(address in allowance.network for allowance in self._allowances_on(port)):
+        if self._is_exempt(address, port):
             return True
         return public and not zoned and port in PORTS and address not in self.own_addresses
+
+    def allows_connection(self, ip: str, port: int, local_ip: str) -> bool:
+        """Whether a connection to `ip` and `port`, whose own end is `local_ip`, may be used.
+
+        As `allows_address`; and one whose ends have the same address has not left this host, so that the address is
+        one of its own, also when it came after `own_addresses` were read.
+        """
+        if not self.allows_address(ip, port):
+            return False
+        return ip != local_ip or self._is_exempt(_assess(ip)[0], port)
+
+    def _is_exempt(self, address: Address, port: int) -> bool:
+        return any(address in allowance.network for allowance in self._allowances_on(port))
 
     def refuses_url(self, url: NormalizedUrl) -> bool:
         """Whether the URL is refused as it stands, without asking DNS. False promises nothing: the socket decides.

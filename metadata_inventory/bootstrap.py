@@ -8,7 +8,9 @@ import time
 import uuid
 from datetime import UTC, datetime
 
-from metadata_inventory.addresses import DestinationPolicy
+import psutil
+
+from metadata_inventory.addresses import LOOPBACK, DestinationPolicy
 from metadata_inventory.collect.lanes import Lanes
 from metadata_inventory.collect.options import CollectorOptions, LaneSettings
 from metadata_inventory.config import Settings
@@ -33,7 +35,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         if settings.mongo_uri is None:
             raise ValueError("a service is given the URI of its database, the embedded one's too")
-        destinations = DestinationPolicy.parse(settings.allow_destinations)
+        destinations = destinations_of(settings)
         policy = CollectPolicy(
             max_attempts=settings.max_attempts,
             retry_base_s=settings.retry_base_s,
@@ -102,6 +104,21 @@ def _access(settings: Settings) -> Access:
         hosts=settings.allowed_hosts,
         cors_origins=settings.cors_origins,
     )
+
+
+def destinations_of(settings: Settings) -> DestinationPolicy:
+    """Where this process may connect, on this host as it is now."""
+    allow = (*settings.allow_destinations, *(LOOPBACK if settings.allow_loopback else ()))
+    return DestinationPolicy.parse(allow, own_addresses=read_own_addresses())
+
+
+def read_own_addresses() -> list[str]:
+    """The addresses of this host's interfaces; link-local ones of IPv6 with their zone.
+
+    Read once, at the start: one that comes later is noticed when dialled, by `DestinationPolicy.allows_connection`.
+    """
+    interfaces = psutil.net_if_addrs().values()
+    return [one.address for known in interfaces for one in known if one.family in (socket.AF_INET, socket.AF_INET6)]
 
 
 def now() -> datetime:

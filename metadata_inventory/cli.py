@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-# The settings that have a flag, and what stands for their value in the help.
-FLAGS = {
+# The settings that have a flag, and what stands for their value in the help; None for a switch, which has no value.
+FLAGS: dict[str, str | None] = {
     "host": "HOST",
     "port": "PORT",
     "processes": "N",
     "lanes": "N",
     "data_dir": "DIR",
     "allow_destinations": "CIDR[:PORT]",
+    "allow_loopback": None,
     "log_level": "LEVEL",
 }
 
@@ -179,13 +180,11 @@ def _add_serve(commands: Commands) -> None:
     )
     defaults = config.Settings()
     for name, metavar in FLAGS.items():
-        default = getattr(defaults, name) or "none"
-        serve.add_argument(
-            config.flag(name),
-            dest=name,
-            metavar=metavar,
-            action="append" if name == "allow_destinations" else "store",
-            help=f"{config.describe(name)} ({config.environment_variable(name)}; default: {default})".replace(
-                "%", "%%"
-            ),
-        )
+        default = getattr(defaults, name) or ("none" if metavar else "off")
+        described = f"{config.describe(name)} ({config.environment_variable(name)}; default: {default})"
+        shown = described.replace("%", "%%")
+        if metavar is None:
+            serve.add_argument(config.flag(name), dest=name, action="store_true", default=None, help=shown)
+        else:
+            action = "append" if name == "allow_destinations" else "store"
+            serve.add_argument(config.flag(name), dest=name, metavar=metavar, action=action, help=shown)

@@ -86,6 +86,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Meta(description="CIDR[:port] that may be dialled although refused by default; without a port, every port."),
     ] = ()
+    allow_loopback: Annotated[
+        bool,
+        Meta(description="For development: URLs may lead to every service of this host on loopback, on every port."),
+    ] = False
     lane_capacity: Annotated[
         int, Meta(ge=1, le=10_000, description="Transfers that one collector process has under way at once.")
     ] = 512

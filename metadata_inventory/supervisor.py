@@ -29,6 +29,7 @@ from typing import Self
 import msgspec
 
 from metadata_inventory import __version__
+from metadata_inventory.addresses import LOOPBACK
 from metadata_inventory.config import Settings, redacted
 from metadata_inventory.environment import clean_environment
 from metadata_inventory.errors import AddressInUse, EmbeddedDatabaseFailed
@@ -75,6 +76,7 @@ class Supervisor:
 
     def _start(self, signals: Signals) -> None:
         log.info("metadata-inventory %s", __version__)
+        _warn_of_exceptions(self._settings)
         if self._settings.mongo_uri is None:
             # The directory before the address: of two mistakes, this is the one that could cost data.
             self._database = EmbeddedDatabase(self._settings.data_dir, environ=self._environ)
@@ -196,6 +198,17 @@ class Signals:
 
 def _is_loopback(sockets: Sequence[socket.socket]) -> bool:
     return all(ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback for listening in sockets)
+
+
+def _warn_of_exceptions(settings: Settings) -> None:
+    if settings.allow_loopback:
+        log.warning(
+            "allow_loopback is on: whoever may submit a URL reaches EVERY service of this host on %s, on every port, "
+            "the database among them; for development only",
+            " and ".join(LOOPBACK),
+        )
+    if settings.allow_destinations:
+        log.warning("allow_destinations is set: URLs may also lead to %s", ", ".join(settings.allow_destinations))
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

@@ -142,6 +142,26 @@ def test_own_address_can_be_allowed() -> None:
     assert not own.allows_address(PUBLIC, 80)
 
 
+@pytest.mark.parametrize(
+    ("allow", "local", "allowed"),
+    [
+        pytest.param([], "192.0.2.1", True, id="to-elsewhere"),
+        pytest.param([], PUBLIC, False, id="to-this-host"),
+        pytest.param([PUBLIC], PUBLIC, True, id="to-this-host-allowed"),
+        pytest.param([f"{PUBLIC}:81"], PUBLIC, False, id="to-this-host-allowed-on-another-port"),
+    ],
+)
+def test_connection_with_one_address_at_both_ends_has_not_left_this_host(
+    allow: list[str], local: str, allowed: bool
+) -> None:
+    assert policy(*allow).allows_connection(PUBLIC, 80, local) is allowed
+
+
+def test_connection_to_a_refused_address_is_refused_from_everywhere() -> None:
+    assert not DEFAULT.allows_connection("127.0.0.1", 80, "127.0.0.2")
+    assert not DEFAULT.allows_connection(PUBLIC, 81, "192.0.2.1")
+
+
 def test_own_address_that_is_none_stops_the_start() -> None:
     with pytest.raises(InvalidSettings):
         DestinationPolicy.parse([], own_addresses=["node-1"])

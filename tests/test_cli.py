@@ -45,6 +45,8 @@ def test_help_of_serve_shows_the_settings_with_variable_and_default() -> None:
         "--data-dir DIR",
         "INVENTORY_DATA_DIR; default: inventory-data",
         "--allow-destination CIDR[:PORT]",
+        "--allow-loopback For development: ",
+        "INVENTORY_ALLOW_LOOPBACK; default: off",
         "--config FILE TOML file",
         "--log-level LEVEL",
         "MONGO_URI",

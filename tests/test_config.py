@@ -73,6 +73,12 @@ def test_flags_that_were_not_given_change_nothing() -> None:
     assert config.load(None, {"INVENTORY_PORT": "81"}, {"port": None}).port == 81
 
 
+def test_switch_is_a_flag_without_value_and_a_word_in_the_environment() -> None:
+    assert config.load(None, {}, {"allow_loopback": True}).allow_loopback
+    assert config.load(None, {"INVENTORY_ALLOW_LOOPBACK": "true"}, {}).allow_loopback
+    assert not config.load(None, {"INVENTORY_ALLOW_LOOPBACK": "false"}, {"allow_loopback": None}).allow_loopback
+
+
 def test_every_setting_can_stand_in_the_environment() -> None:
     texts = {
         config.environment_variable(name): ",".join(value) if isinstance(value, tuple) else str(value)

@@ -120,7 +120,7 @@ class Hop:
     def _begin_request(self, ip: str, local_ip: str, port: int, local_port: int) -> int:
         """Called on new and on reused connections, and again when libcurl repeats the request by itself."""
         self.requests += 1
-        if not self._options.destinations.allows_address(ip, port):
+        if not self._options.destinations.allows_connection(ip, port, local_ip):
             self.stop = Stop.PROHIBITED
             return pycurl.PREREQFUNC_ABORT
         self.server = Server(ip, port)

@@ -54,7 +54,7 @@ def test_an_address_is_checked_for_every_socket_and_for_every_request(
     collecting: Collecting, origin: Origin, allowed: int, connections: int
 ) -> None:
     LatePolicy.left = allowed
-    collecting.start(destinations=LatePolicy())
+    collecting.start(destinations=LatePolicy.parse(["127.0.0.1"]))
     if allowed == 2:
         collecting.capture(origin.url("/"))  # asks for the socket and for the request; the next one reuses
     failure = collecting.failure(origin.url("/secret"))

@@ -1,0 +1,60 @@
+"""What settings and this host make of the rules for destinations."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_address
+
+import pytest
+
+from metadata_inventory.addresses import DestinationPolicy
+from metadata_inventory.bootstrap import destinations_of, read_own_addresses
+from metadata_inventory.config import Settings
+
+
+def outward(family: socket.AddressFamily, ip: str) -> str | None:
+    """The address that this host would use towards another; nothing is sent."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((ip, 9))
+            return str(sock.getsockname()[0])
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("family", "ip"),
+    [
+        (socket.AF_INET, "127.0.0.1"),
+        (socket.AF_INET, "192.0.2.99"),
+        (socket.AF_INET6, "::1"),
+        (socket.AF_INET6, "2001:db8::99"),
+    ],
+)
+def test_own_addresses_are_those_that_sockets_use(family: socket.AddressFamily, ip: str) -> None:
+    used = outward(family, ip)
+    if used is None:
+        pytest.skip("this host has no way there")
+    assert used in [own.partition("%")[0] for own in read_own_addresses()]
+
+
+def test_own_addresses_are_part_of_the_rules() -> None:
+    own = destinations_of(Settings()).own_addresses
+    assert ip_address("127.0.0.1") in own
+    assert own == DestinationPolicy.parse([], own_addresses=read_own_addresses()).own_addresses
+
+
+def test_loopback_is_opened_by_its_switch_and_nothing_else_is() -> None:
+    shut, opened = destinations_of(Settings()), destinations_of(Settings(allow_loopback=True))
+    for ip in ("127.0.0.1", "127.255.255.254", "::1"):
+        for port in (1, 80, 27017):
+            assert not shut.allows_address(ip, port)
+            assert opened.allows_address(ip, port)
+    assert not opened.allows_address("10.0.0.1", 80)
+    assert opened.fingerprint == DestinationPolicy.parse(["127.0.0.0/8", "::1"]).fingerprint
+
+
+def test_loopback_switch_adds_to_the_destinations() -> None:
+    both = destinations_of(Settings(allow_loopback=True, allow_destinations=("10.0.0.0/8",)))
+    assert both.allows_address("10.0.0.1", 9)
+    assert both.allows_address("127.0.0.1", 9)
