@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -17,7 +18,7 @@ from tests.origin import Origin
 from tests.running import Service, alive
 from tests.waiting import wait_until
 
-LOOPBACK = ("--allow-destination", "127.0.0.0/8")
+LOOPBACK = ("--allow-loopback",)
 BRIEF_LEASES = {"INVENTORY_LEASE_S": "4", "INVENTORY_RENEW_S": "1"}
 
 
@@ -65,6 +66,8 @@ def test_pending_document_outlives_every_process(tmp_path: Path) -> None:
             assert "Hello." in body["page_source"]
 
 
+SECRET = "hush-0b5e1f7c2d"
+
 SPY = """
 import os, signal, sys
 
@@ -89,14 +92,15 @@ def test_collector_process_is_free_of_framework_driver_settings_and_secrets(tmp_
     environ = {
         "PYTHONSPYDIR": str(tmp_path),
         "INVENTORY_FAILURE_TTL_S": "77",
-        "SECRET_KEY": "hush",
-        "MONGO_URI": "mongodb://user:hush@127.0.0.1:1/",
+        "SECRET_KEY": SECRET,
+        "MONGO_URI": f"mongodb://user:{SECRET}@127.0.0.1:1/",
     }
     command = [sys.executable, "-m", "metadata_inventory"] if how == "module" else [sys.executable, script or ""]
     with Service(tmp_path, *LOOPBACK, environ=environ, command=command, path=[tmp_path]) as service:
         service.wait_for_answer()
         lanes = wait_until(lambda: lane_processes(service), 30)
         assert len(lanes) == 2
+        worker = service.child("metadata_inventory.worker")
         for lane in lanes:
             lane.send_signal(signal.SIGUSR1)
             told = tmp_path / f"{lane.pid}.told"
@@ -109,8 +113,43 @@ def test_collector_process_is_free_of_framework_driver_settings_and_secrets(tmp_
             assert not ours & set(modules)
             assert not {"tornado", "pymongo", "bson", "gridfs"} & roots
             assert not {"MONGO_URI", "SECRET_KEY", "INVENTORY_FAILURE_TTL_S"} & set(variables)
-            environment = Path(f"/proc/{lane.pid}/environ").read_bytes()
-            assert b"hush" not in environment
+            assert not knows(lane, SECRET)
+            assert "NoNewPrivs:\t1\n" in Path(f"/proc/{lane.pid}/status").read_text()
+            assert_holds_nothing_of_others(lane, worker, psutil.Process(service.process.pid))
+        assert knows(worker, SECRET)
+        assert "allow_loopback is on" in service.log
+
+
+def assert_holds_nothing_of_others(lane: psutil.Process, worker: psutil.Process, supervisor: psutil.Process) -> None:
+    """Of the service's descriptors a lane has its output, and pipes to the worker: no file, no listening socket."""
+    targets = held(lane)
+    assert [targets.pop(fd) for fd in (0, 1, 2)] == ["/dev/null", held(worker)[1], held(worker)[2]]
+    assert {target.partition(":")[0] for target in targets.values()} <= {"/dev/null", "anon_inode", "pipe", "socket"}
+    ends = {target for target in targets.values() if target.startswith(("pipe", "socket"))}
+    assert not ends & set(held(supervisor).values())
+    assert not [end for end in ends & set(held(worker).values()) if end.startswith("socket")]
+    assert worker.net_connections("inet")
+    assert not lane.net_connections("inet")
+
+
+def held(process: psutil.Process) -> dict[int, str]:
+    """The process's descriptors, and what each leads to."""
+    directory = Path(f"/proc/{process.pid}/fd")
+    return {int(fd): os.readlink(directory / fd) for fd in os.listdir(directory)}
+
+
+def knows(process: psutil.Process, secret: str) -> bool:
+    """Whether the text stands anywhere in the process's memory, its environment and arguments with it."""
+    with Path(f"/proc/{process.pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines():
+            span, access, *_, name = line.split()
+            if "r" not in access or name in ("[vvar]", "[vvar_vclock]", "[vsyscall]"):
+                continue
+            start, end = (int(address, 16) for address in span.split("-"))
+            memory.seek(start)
+            if secret.encode() in memory.read(end - start):
+                return True
+    return False
 
 
 def lane_processes(service: Service) -> list[psutil.Process]:

@@ -6,12 +6,14 @@ raises, since an exception that does not unpickle breaks the pool for good.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import multiprocessing
 import os
 import resource
 import signal
+import sys
 import threading
 from multiprocessing.connection import Connection, wait
 
@@ -23,6 +25,8 @@ from metadata_inventory.collect.worker import Results, Worker, fault
 logger = logging.getLogger(__name__)
 
 _STACK_BYTES = 1024 * 1024  # of a thread that looks up a name; the default of 8 MiB counts as data, used or not
+
+_PR_SET_NO_NEW_PRIVS = 38  # <linux/prctl.h>
 
 _worker: Worker | None = None
 _options: CollectorOptions | None = None
@@ -39,6 +43,7 @@ def start(options: CollectorOptions, nudge: Connection | None = None) -> None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
         threading.stack_size(_STACK_BYTES)
         _limit_data(options.max_data_bytes)
+        _renounce_privileges()
     _options, _nudge = options, nudge
     _worker = Worker(options, nudge)
     gc.freeze()
@@ -71,6 +76,14 @@ def _end_with(sentinel: int) -> None:
     """End this process when the parent ends, however that does: under a forkserver PDEATHSIG watches the wrong one."""
     wait([sentinel])
     os._exit(0)
+
+
+def _renounce_privileges() -> None:
+    """Whatever this process may come to execute gains nothing from set-user-ID bits or file capabilities; for good."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            logger.warning("no_new_privs cannot be set: %s", os.strerror(ctypes.get_errno()))
 
 
 def _limit_data(limit_bytes: int) -> None:
