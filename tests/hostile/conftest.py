@@ -1,0 +1,136 @@
+"""A real collector whose names are answered by the test, an origin that it may reach, and traps where it may not."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from metadata_inventory.addresses import DestinationPolicy
+from metadata_inventory.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
+from metadata_inventory.collect.options import CollectorOptions
+from metadata_inventory.collect.worker import Worker
+from metadata_inventory.urls import NormalizedUrl
+from tests.hostile.trap import ORIGIN, Trap
+from tests.origin import Origin
+
+DEADLINE_S = 20.0
+
+
+class SocketsOnly(DestinationPolicy):
+    """Says nothing of URLs: what is decided where the socket is made has to be enough."""
+
+    def refuses_url(self, url: NormalizedUrl) -> bool:
+        return False
+
+
+class NoRules(SocketsOnly):
+    """Allows everything: what the traps would catch."""
+
+    def allows_address(self, ip: str, port: int) -> bool:
+        return True
+
+    def allows_connection(self, ip: str, port: int, local_ip: str) -> bool:
+        return True
+
+
+class Zone:
+    """A resolver. Each name has its answers in the order in which they are given; the last one stays."""
+
+    def __init__(self, **answers: list[tuple[str, ...]]) -> None:
+        self.asked: list[str] = []
+        self._answers = {f"{name}.example": list(given) for name, given in answers.items()}
+
+    def __call__(self, host: str) -> tuple[str, ...]:
+        self.asked.append(host)
+        if host.rstrip(".") not in self._answers:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        given = self._answers[host.rstrip(".")]
+        return given.pop(0) if len(given) > 1 else given[0]
+
+
+def leads_inside(host: str) -> tuple[str, ...]:
+    """A resolver that answers every name with loopback."""
+    return ("127.0.0.1",)
+
+
+class Collector:
+    """A lane's worker in this process. Connections are kept between collections."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {"deadline_ms": 5_000}
+        self.resolve: Callable[[str], tuple[str, ...]] = Zone()
+        self._worker: Worker | None = None
+
+    def collect(self, url: str) -> Outcome:
+        got = dict(self._exchange(CollectionOrder(token="it", url=url)))
+        deadline = time.monotonic() + DEADLINE_S
+        while not got:
+            assert time.monotonic() < deadline, "the collection does not end"
+            got = dict(self._exchange())
+        return got["it"]
+
+    def capture(self, url: str) -> Capture:
+        outcome = self.collect(url)
+        assert isinstance(outcome, Capture), outcome
+        return outcome
+
+    def refused(self, url: str) -> Failure:
+        """The failure of a collection that ends because it may not connect; nothing is told of the last hop."""
+        outcome = self.collect(url)
+        assert isinstance(outcome, Failure), outcome
+        assert outcome.code is FailureCode.DESTINATION_IP_PROHIBITED
+        last = outcome.exchanges[-1]
+        assert (last.server, last.response, last.tls, last.request.headers) == (None, None, None, ())
+        return outcome
+
+    def springs(self, url: str, trap: Trap) -> bool:
+        """Whether the collection comes to the trap; it is given up then."""
+        got = self._exchange(CollectionOrder(token="it", url=url))
+        deadline = time.monotonic() + DEADLINE_S
+        while not (caught := trap.sprung()) and not got:
+            assert time.monotonic() < deadline, "the collection does not end"
+            got = self._exchange()
+        return bool(caught)
+
+    def _exchange(self, *orders: CollectionOrder) -> tuple[tuple[str, Outcome], ...]:
+        if self._worker is None:
+            self._worker = Worker(CollectorOptions(**self.options), resolve=lambda host: self.resolve(host))
+        return self._worker.exchange(orders, (), 50)
+
+    def start_anew(self) -> None:
+        """With the options as they are now."""
+        self.close()
+        self._worker = None
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
+
+@pytest.fixture
+def trap() -> Iterator[Trap]:
+    with Trap() as trap:
+        yield trap
+
+
+@pytest.fixture
+def origin(trap: Trap) -> Iterator[Origin]:
+    """On the trap's port, so that only the address tells the two apart."""
+    origin = Origin(addresses=[ORIGIN])
+    origin.port = trap.port
+    with origin:
+        yield origin
+
+
+@pytest.fixture
+def collector(trap: Trap) -> Iterator[Collector]:
+    """With the rules as they are by default, but for the origin; whatever the test does, the trap must stay shut."""
+    collector = Collector()
+    collector.options["destinations"] = DestinationPolicy.parse([f"{ORIGIN}:{trap.port}"])
+    yield collector
+    collector.close()
+    assert trap.sprung() == []
