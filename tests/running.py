@@ -71,7 +71,9 @@ class Service:
     @property
     def database_uri(self) -> str:
         command = self.child("secantus").cmdline()
-        return f"mongodb://127.0.0.1:{command[command.index('--port') + 1]}/?directConnection=true"
+        port, storage = (command[command.index(option) + 1] for option in ("--port", "--storage-path"))
+        password = (Path(storage).parent / "database.password").read_text()
+        return f"mongodb://inventory:{password}@127.0.0.1:{port}/?directConnection=true"
 
     def descendants(self) -> list[psutil.Process]:
         """Every process below it now; none of them is forgotten until `close`."""

@@ -10,7 +10,8 @@ It is a separate program, reached over MongoDB's wire protocol and never importe
   does not end by itself when a write to its journal fails, as on a full disk: WiredTiger panics, and from then on
   every read and write is answered by an internal error, with room on the disk or without.
 
-Nobody but this host reaches it, but anybody on this host does: it has no password yet.
+It listens on loopback and asks for a password, which is made on the first start, before anybody is told the port, and
+kept in the data directory for its owner alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import importlib.util
 import logging
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -52,6 +54,7 @@ POLL_S = 0.02
 # WiredTiger's cache; the program's own default of 1 GiB is much for something that is tried out on a laptop.
 CACHE_SIZE = "256M"
 LOG_LIMIT_BYTES = 10_485_760
+USER = "inventory"
 # How often a database is asked whether it still reads, and so many wrong answers in a row are a panic.
 WATCH_S = 1.0
 PANIC_AFTER = 2
@@ -76,6 +79,7 @@ class EmbeddedDatabase:
         """`environ` is the child's whole environment (None: ours). `enable_test_commands` allows `failCommand`."""
         self.data_dir = Path(data_dir).absolute()
         self.port = 0
+        self._password = ""
         self.process: subprocess.Popen[bytes] | None = None
         self._environ = environ
         self._enable_test_commands = enable_test_commands
@@ -85,8 +89,13 @@ class EmbeddedDatabase:
 
     @property
     def uri(self) -> str:
-        """Where clients reach it; the same for this object's whole life once it was started."""
-        return f"mongodb://{HOST}:{self.port}/?directConnection=true"
+        """Where clients reach it, with the password; the same for this object's whole life once it was started."""
+        user = f"{USER}:{self._password}@" if self._password else ""
+        return f"mongodb://{user}{HOST}:{self.port}/?directConnection=true"
+
+    @property
+    def password_file(self) -> Path:
+        return self.data_dir / "database.password"
 
     @property
     def log_file(self) -> Path:
@@ -100,6 +109,9 @@ class EmbeddedDatabase:
         """
         try:
             self.lock(cancelled)
+            self._password = _read(self.password_file)
+            if not self._password:
+                self._make_password(cancelled)
             self._start_on_a_free_port(cancelled)
         except OSError as error:  # no room for the log, no process to be had
             self.stop(grace_s=0)
@@ -135,11 +147,7 @@ class EmbeddedDatabase:
 
     def stop(self, grace_s: float = 10.0) -> None:
         """End the database: SIGTERM, after `grace_s` SIGKILL. Then let go of the directory. Harmless when repeated."""
-        if self.process is not None:
-            self._end_gently(self.process, grace_s)
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        self._end(grace_s)
         self._directory.release()
 
     def _end_gently(self, process: subprocess.Popen[bytes], grace_s: float) -> None:
@@ -161,6 +169,28 @@ class EmbeddedDatabase:
                 if knocks % 6 == 0:
                     process.terminate()
 
+    def _make_password(self, cancelled: Cancelled) -> None:
+        """Start without one, make the user, end. SecantusDB 0.7 takes no user by any other way."""
+        self._start_on_a_free_port(cancelled)
+        password = secrets.token_urlsafe(32)
+        _make_user(self.uri, password)
+        self._end()
+        unfinished = self.password_file.with_suffix(".unfinished")
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(password)
+            file.flush()
+            os.fsync(descriptor)
+        unfinished.replace(self.password_file)
+        self._password = password
+
+    def _end(self, grace_s: float = 10.0) -> None:
+        if self.process is not None:
+            self._end_gently(self.process, grace_s)
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
     def _start_on_a_free_port(self, cancelled: Cancelled) -> None:
         self._clear_log()
         for _ in range(PORT_ATTEMPTS):
@@ -178,7 +208,7 @@ class EmbeddedDatabase:
         deadline = time.monotonic() + self._start_timeout_s
         while process.poll() is None:
             raise_if(cancelled)
-            if _listens(self.port) and _answering_pid(self.port) == process.pid:
+            if _listens(self.port) and _answering_pid(self.uri) == process.pid:
                 return True
             if time.monotonic() > deadline:
                 raise EmbeddedDatabaseFailed(
@@ -194,6 +224,8 @@ class EmbeddedDatabase:
         command = [*_find_program(), "--config", str(config), "--host", HOST, "--port", str(self.port)]
         command += ["--storage-path", str(self.data_dir / "database"), "--standalone", "--log-level", "WARNING"]
         command += ["--cache-size", CACHE_SIZE]
+        if self._password:
+            command.append("--auth")
         if self._enable_test_commands:
             command.append("--enable-test-commands")
         return command
@@ -245,13 +277,30 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _answering_pid(port: int) -> int | None:
-    """The process id that the server on the port gives as its own: another program may have taken the port."""
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _make_user(uri: str, password: str) -> None:
+    """The one user. Whoever else was made, by a start that was cut off or by somebody who found the port, goes."""
+    from pymongo import MongoClient
+
+    client: MongoClient[dict[str, Any]]
+    with MongoClient(uri, timeoutMS=10_000) as client:
+        client.admin.command("dropAllUsersFromDatabase")
+        client.admin.command("createUser", USER, pwd=password, roles=["root"])
+
+
+def _answering_pid(uri: str) -> int | None:
+    """The process id that the server gives as its own: another program may have taken the port."""
     from pymongo import MongoClient
     from pymongo.errors import PyMongoError
 
     client: MongoClient[dict[str, Any]]
-    client = MongoClient(HOST, port, directConnection=True, serverSelectionTimeoutMS=1000, timeoutMS=2000)
+    client = MongoClient(uri, serverSelectionTimeoutMS=1000, timeoutMS=2000)
     try:
         pid = client.admin.command("serverStatus").get("pid")
         return None if pid is None else int(pid)

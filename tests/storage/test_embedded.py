@@ -19,6 +19,7 @@ import psutil
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure
 
 from metadata_inventory.errors import DataDirectoryInUse, EmbeddedDatabaseFailed, InvalidSettings
 from metadata_inventory.storage import data_directory, embedded
@@ -239,3 +240,35 @@ def test_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.kill()
     wait_until(lambda: not alive(child), GONE_S, what="the database's end")
     parent.communicate()
+
+
+def test_database_asks_for_the_password_that_its_owner_alone_may_read(database: EmbeddedDatabase) -> None:
+    database.start()
+    assert stat.S_IMODE(database.password_file.stat().st_mode) == 0o600
+    password = database.password_file.read_text()
+    assert len(password) >= 43
+    assert f":{password}@" in database.uri
+    with client(database) as connection:
+        connection.t.things.insert_one({"_id": 1})
+        users = connection.admin.command("usersInfo")["users"]
+        assert [user["user"] for user in users] == ["inventory"]
+    stranger: MongoClient[dict[str, Any]]
+    for credentials in ("", "inventory:wrong@", f"other:{password}@"):
+        with MongoClient(f"mongodb://{credentials}127.0.0.1:{database.port}/?directConnection=true") as stranger:
+            for attempt in (stranger.t.things.find_one, stranger.list_database_names):
+                with pytest.raises(OperationFailure):
+                    attempt()
+    assert password not in database.log_file.read_text()
+    assert database.process is not None
+    assert password not in " ".join(psutil.Process(database.process.pid).cmdline())
+
+
+def test_start_that_was_cut_off_before_the_password_was_kept_is_made_good(database: EmbeddedDatabase) -> None:
+    database.start()
+    with client(database) as connection:
+        connection.t.things.insert_one({"_id": 1})
+    database.stop()
+    database.password_file.unlink()
+    database.start()
+    with client(database) as connection:
+        assert connection.t.things.find_one() == {"_id": 1}
