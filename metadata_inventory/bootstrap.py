@@ -12,7 +12,7 @@ import psutil
 
 from metadata_inventory.addresses import LOOPBACK, DestinationPolicy
 from metadata_inventory.collect.lanes import Lanes
-from metadata_inventory.collect.options import CollectorOptions, LaneSettings
+from metadata_inventory.collect.options import CollectorOptions, HeaderLimits, LaneSettings
 from metadata_inventory.config import Settings
 from metadata_inventory.dispatcher import Dispatcher
 from metadata_inventory.inventory import Inventory
@@ -136,6 +136,9 @@ def _collector_options(settings: Settings, destinations: DestinationPolicy) -> C
         max_redirects=settings.max_redirects,
         max_body_bytes=settings.max_body_bytes,
         max_wire_bytes=settings.max_wire_bytes,
+        headers=HeaderLimits(max_lines=settings.max_header_lines, max_total_bytes=settings.max_header_bytes),
+        max_bodies_bytes=settings.lane_body_bytes,
+        max_data_bytes=settings.lane_memory_bytes,
         ca_file=settings.ca_file,
         tls_verify=settings.tls_verify,
         allow_http3=settings.allow_http3,

@@ -121,6 +121,19 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_wire_bytes: Annotated[
         int, Meta(ge=0, le=1 << 30, description="Bytes read of a body as it comes; more is cut off and marked.")
     ] = 10_485_760
+    max_header_bytes: Annotated[
+        int, Meta(ge=1024, le=262_144, description="Bytes of a response's header lines; more is a failure.")
+    ] = 262_144
+    max_header_lines: Annotated[
+        int, Meta(ge=10, le=2000, description="Header lines of a response, status lines included; more is a failure.")
+    ] = 2000
+    lane_body_bytes: Annotated[
+        int,
+        Meta(ge=1 << 20, description="Bytes of all bodies under way in one collector process; past it, some pause."),
+    ] = 134_217_728
+    lane_memory_bytes: Annotated[
+        int, Meta(ge=0, description="Data that one collector process may have; past it, it is replaced. 0 is no bound.")
+    ] = 1_073_741_824
     ca_file: Annotated[
         str | None, Meta(description="PEM file of the authorities that servers' certificates are verified against.")
     ] = None

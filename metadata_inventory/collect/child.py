@@ -11,7 +11,6 @@ import gc
 import logging
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import threading
@@ -19,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 
 from metadata_inventory.capture import CollectionOrder
 from metadata_inventory.collect import names
+from metadata_inventory.collect.memory import end_exhausted, limit_data
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.worker import Results, Worker, fault
 
@@ -42,7 +42,7 @@ def start(options: CollectorOptions, nudge: Connection | None = None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C reaches all; the parent decides
         threading.Thread(target=_end_with, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
         threading.stack_size(_STACK_BYTES)
-        _limit_data(options.max_data_bytes)
+        limit_data(options.max_data_bytes)
         _renounce_privileges()
     _options, _nudge = options, nudge
     _worker = Worker(options, nudge)
@@ -64,6 +64,8 @@ def exchange(orders: tuple[CollectionOrder, ...], abandoned: tuple[str, ...], wa
         return tuple((order.token, fault()) for order in orders)
     try:
         return _worker.exchange(orders, abandoned, wait_ms)
+    except MemoryError:
+        end_exhausted()
     except Exception:  # the edge of the process: nothing is raised into the pool
         logger.exception("the lane's collections are ended by a fault of ours")
         results = _worker.fail_all()
@@ -84,11 +86,3 @@ def _renounce_privileges() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
             logger.warning("no_new_privs cannot be set: %s", os.strerror(ctypes.get_errno()))
-
-
-def _limit_data(limit_bytes: int) -> None:
-    """The backstop for memory. RLIMIT_AS would fail first on the stacks of libcurl's and our threads."""
-    if limit_bytes:
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        limit = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

@@ -16,6 +16,7 @@ import pycurl
 from metadata_inventory.capture import Server, Tls
 from metadata_inventory.collect import curl_options
 from metadata_inventory.collect.coding import BodyDecoder, parse_codings
+from metadata_inventory.collect.memory import end_exhausted
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.outcomes import Phase, Stop
 from metadata_inventory.collect.wire import SWITCHING_PROTOCOLS, HeaderReader
@@ -102,6 +103,8 @@ class Hop:
         def call(*arguments: Any) -> Any:
             try:
                 return callback(*arguments)
+            except MemoryError:
+                end_exhausted()
             except Exception as fault:  # an edge: nothing may be raised through libcurl
                 self.fault = fault
                 self.stop = Stop.FAULT

@@ -21,6 +21,7 @@ from metadata_inventory.capture import Capture, CollectionOrder, Failure, Failur
 from metadata_inventory.collect.budget import BodyBudget
 from metadata_inventory.collect.connections import Connections
 from metadata_inventory.collect.hop import Hop
+from metadata_inventory.collect.memory import end_exhausted
 from metadata_inventory.collect.names import Answer, Names, Resolve, resolve_here
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.outcomes import DETAILS
@@ -125,6 +126,8 @@ class Worker:
             self._connections.note(hop)
         self._connected.clear()
         for easy, error, words in ended:
+            if error == pycurl.E_OUT_OF_MEMORY:
+                end_exhausted()
             self._settle(self._hops[easy], error, words)
         for token, answer in self._names.take():
             if self._looking.pop(token, None) is not None:
@@ -139,6 +142,8 @@ class Worker:
     def _begin(self, order: CollectionOrder) -> None:
         try:
             collection = Collection(order, self._options, now)
+        except MemoryError:
+            end_exhausted()
         except Exception:  # an edge: an order that cannot be carried out must not end the others
             logger.exception("an order cannot be begun")
             self._finish_with(order.token, fault())
@@ -183,6 +188,8 @@ class Worker:
     def _attempt(self, collection: Collection, step: Callable[[], Step]) -> Step | Failure:
         try:
             return step()
+        except MemoryError:
+            end_exhausted()
         except Exception:  # an edge: one collection's fault must not end the others
             logger.exception("a collection failed by a fault of ours")
             return collection.end_by_fault()

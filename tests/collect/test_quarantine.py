@@ -294,3 +294,25 @@ def test_what_waits_for_processes_that_do_not_start_is_told_so(
             assert isinstance(await collect(lanes, origin, alone=alone), Capture)
 
     run(test())
+
+
+def test_a_body_beyond_the_bound_of_memory_costs_its_neighbours_only_time(origin: Origin) -> None:
+    """The bound is the process's, RLIMIT_DATA; the byte budget is set beyond it, so that it does not come before."""
+    mib = 1024 * 1024
+    options = {
+        "max_data_bytes": 256 * mib,
+        "max_body_bytes": 1024 * mib,
+        "max_wire_bytes": 1024 * mib,
+        "max_bodies_bytes": 2048 * mib,
+    }
+    origin.answer("/endless", b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", endless=os.urandom(mib))
+
+    async def test() -> None:
+        async with running(lanes=1, options=options) as lanes:
+            origin.hold("/held")
+            neighbours = await begin(lanes, origin, "/held", HOSTS[:3])
+            assert code(await collect(lanes, origin, "/endless", HOSTS[3])) == FailureCode.WORKER_LOST
+            origin.release("/held")
+            assert captured(await asyncio.gather(*neighbours))
+
+    run(test())

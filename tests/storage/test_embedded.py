@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -18,7 +19,6 @@ from typing import Any
 import psutil
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure
 from pymongo.errors import OperationFailure
 
 from metadata_inventory.errors import DataDirectoryInUse, EmbeddedDatabaseFailed, InvalidSettings
@@ -177,8 +177,8 @@ def test_another_port_is_tried_when_somebody_was_quicker(
     database: EmbeddedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server((embedded.HOST, 0)) as quicker:
-        ports = iter([quicker.getsockname()[1], embedded._choose_port()])
-        monkeypatch.setattr(embedded, "_choose_port", lambda: next(ports))
+        taken, choose = [quicker.getsockname()[1]], embedded._choose_port
+        monkeypatch.setattr(embedded, "_choose_port", lambda: taken.pop() if taken else choose())
         database.start()
         assert database.port != quicker.getsockname()[1]
 

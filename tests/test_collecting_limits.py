@@ -1,0 +1,106 @@
+"""Each bound on what an origin may make the service take, as a setting of the running program."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.client import post
+from tests.origin import Origin
+from tests.running import Service
+
+BOUNDS = {
+    "INVENTORY_MAX_BODY_BYTES": "1000",
+    "INVENTORY_MAX_WIRE_BYTES": "2000",
+    "INVENTORY_MAX_HEADER_BYTES": "2048",
+    "INVENTORY_MAX_HEADER_LINES": "20",
+    "INVENTORY_MAX_REDIRECTS": "1",
+    "INVENTORY_COLLECT_TIMEOUT_S": "2",
+    "INVENTORY_MAX_ATTEMPTS": "1",
+}
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.fixture(scope="module")
+def bounded(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}", **BOUNDS}
+    with Service(tmp_path_factory.mktemp("bounded"), "--allow-loopback", environ=environ) as service:
+        service.wait_for_answer()
+        yield service
+
+
+def page_of(size: int) -> Callable[[Origin, str], None]:
+    return lambda origin, path: origin.page(path, b"x" * size)
+
+
+def zipped(body: bytes) -> Callable[[Origin, str], None]:
+    return lambda origin, path: origin.page(path, gzip.compress(body, 0), headers=[("Content-Encoding", "gzip")])
+
+
+def header_of(size: int) -> Callable[[Origin, str], None]:
+    return lambda origin, path: origin.page(path, b"", headers=[("X-Long", "x" * size)])
+
+
+def headers(count: int) -> Callable[[Origin, str], None]:
+    return lambda origin, path: origin.page(path, b"", headers=[("X", "y")] * count)
+
+
+def hops(count: int) -> Callable[[Origin, str], None]:
+    def script(origin: Origin, path: str) -> None:
+        for number in range(count):
+            origin.redirect(path if number == 0 else f"{path}/{number}", f"{path}/{number + 1}")
+        origin.page(f"{path}/{count}")
+
+    return script
+
+
+def stalled(origin: Origin, path: str) -> None:
+    origin.answer(path, OK, stall=True)
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "told"),
+    [
+        (page_of(1000), 201, {"length": 1000, "truncated": None}),
+        (page_of(1001), 201, {"length": 1000, "truncated": "length"}),
+        (zipped(b"x" * 1001), 201, {"length": 1000, "truncated": "length"}),
+        (zipped(os.urandom(3000)), 201, {"truncated": "length"}),
+        (header_of(1800), 201, {}),
+        (header_of(2048), 502, "http_protocol_error"),
+        (headers(10), 201, {}),
+        (headers(20), 502, "http_protocol_error"),
+        (hops(1), 201, {}),
+        (hops(2), 502, "too_many_redirects"),
+        (stalled, 504, "http_response_timeout"),
+    ],
+    ids=[
+        "body at the bound",
+        "body over it",
+        "decoded body over it",
+        "coded body over both",
+        "headers within theirs",
+        "headers over it",
+        "lines within theirs",
+        "lines over it",
+        "redirects within theirs",
+        "redirects over it",
+        "time",
+    ],
+)
+def test_bound_holds_and_what_is_within_it_passes(
+    bounded: Service, shared_origin: Origin, script: Callable[[Origin, str], None], status: int, told: Any
+) -> None:
+    path = f"/{uuid.uuid4().hex}"
+    script(shared_origin, path)
+    answered, answer = post(bounded, shared_origin.url(path))
+    assert answered == status, answer
+    if status == 201:
+        assert {name: answer["body"][name] for name in told} == told
+        assert answer["body"]["wire_length"] <= 2000
+    else:
+        assert answer["code"] == told
