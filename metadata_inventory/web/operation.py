@@ -82,7 +82,12 @@ def read_body(content_type: str | None, body: bytes, shape: type[Struct]) -> Str
     if essence.strip().lower() != "application/json" or charset not in ("", "utf-8"):
         raise errors.UnsupportedMediaType
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unrepeated, parse_constant=_refuse_constant)
+        value = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_unrepeated,
+            parse_constant=_refuse_constant,
+            parse_float=_read_number,
+        )
     except (ValueError, RecursionError) as error:
         raise errors.InvalidJson from error
     return _convert(value, shape, strict=True)
@@ -109,3 +114,9 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _read_number(text: str) -> float:
+    """A number with a zero fraction is an integer in JSON Schema, 60.0 like 60 (Validation 2020-12 §6.1.1)."""
+    value = float(text)
+    return int(value) if value.is_integer() else value

@@ -104,7 +104,9 @@ async def test_post_is_content_with_a_record_within_max_age(api: Api, shared_ori
         first = await api.post(url, max_age=60)
         second = await api.post(url, max_age=60)
         third = await api.post(url, max_age=0)
-    assert [first.status, second.status, third.status] == [201, 200, 201]
+        body = f'{{"url": "{url}", "max_age": 6.0e1}}'.encode()
+        fourth = await api.send("POST", "/api/metadata/", headers={"Content-Type": "application/json"}, body=body)
+    assert [first.status, second.status, third.status, fourth.status] == [201, 200, 201, 200]
     assert second.json == first.json
     assert shared_origin.count(path) == 2
 
