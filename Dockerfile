@@ -16,6 +16,9 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && /opt/metadata-inventory/bin/pip install --no-deps --no-index dist/*.whl \
  && /opt/metadata-inventory/bin/pip check \
  && /opt/metadata-inventory/bin/pip uninstall -y -q pip
+# The bill of materials: what is really installed, with versions and licences.
+RUN /opt/build/bin/cyclonedx-py environment --output-reproducible --output-format JSON \
+      --output-file /opt/metadata-inventory/sbom.cdx.json /opt/metadata-inventory
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="HTTP Metadata Inventory" \
