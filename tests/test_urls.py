@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from ipaddress import IPv4Address
 from urllib.parse import unquote_to_bytes
 
 import ada_url
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metadata_inventory import errors
-from metadata_inventory.urls import MAX_LENGTH, normalize, resolve
+from metadata_inventory.urls import MAX_LENGTH, normalize, recall, resolve
 
 LABEL_63 = "a" * 63
 NAME_253 = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])
@@ -340,3 +341,36 @@ def test_libcurl_takes_whatever_is_accepted(text: str) -> None:
     except errors.InvalidUrl:
         return
     assert libcurl_takes(url.href)
+
+
+@st.composite
+def spelled_addresses(draw: st.DrawFn) -> tuple[str, str]:
+    """An IPv4 address as WHATWG lets a URL spell it, and in dotted decimals."""
+    number = draw(st.integers(0, 2**32 - 1))
+    count = draw(st.integers(1, 4))
+    *firsts, last = [number >> 8 * (3 - at) & 0xFF for at in range(count - 1)] + [number & (1 << 8 * (5 - count)) - 1]
+    spell = st.sampled_from(["{:d}", "{:#x}", "0x{:X}", "0{:o}", "0x00{:x}"])
+    text = ".".join(draw(spell).format(part) for part in (*firsts, last)) + draw(st.sampled_from(["", "."]))
+    wide = draw(st.sampled_from([0, 0xFEE0]))  # full-width forms, which IDNA maps to ASCII
+    escaped = draw(st.booleans())
+    spelled = "".join(f"%{ord(letter):02x}" if escaped else chr(ord(letter) + wide) for letter in text)
+    return spelled, str(IPv4Address(number))
+
+
+@settings(deadline=None, derandomize=True)
+@given(spelled_addresses())
+def test_address_is_the_same_host_however_it_is_spelled(spelled_and_plain: tuple[str, str]) -> None:
+    spelled, plain = spelled_and_plain
+    assert normalize(f"http://{spelled}/") == normalize(f"http://{plain}/")
+    assert normalize(f"http://{plain}/").host == plain
+
+
+@settings(deadline=None, derandomize=True)
+@given(LIKELY_URLS)
+def test_stored_url_is_recalled_as_it_was_admitted(text: str) -> None:
+    try:
+        url = normalize(text)
+    except errors.InvalidUrl:
+        return
+    assert recall(url.href) == url
+    assert resolve(url.href, "") == resolve("http://other.example/", url.href) == url.href

@@ -1,0 +1,84 @@
+"""Schemathesis: requests made from the OpenAPI document, good and bad, and every answer held against the document.
+
+Nothing leaves the machine: the URLs that are asked for are the tests' own origin's, lead to a closed port, or are
+refused. By default the same requests are made each time; TEST_FUZZ_EXAMPLES=1000 makes so many for each operation,
+other ones each time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from metadata_inventory.urls import normalize
+from metadata_inventory.view import Record
+from metadata_inventory.web.app import ROUTES
+from metadata_inventory.web.openapi import build_document
+from tests.client import post
+from tests.origin import Origin
+from tests.running import Service
+
+EXAMPLES = int(os.environ.get("TEST_FUZZ_EXAMPLES", "0"))
+# What the collection came to, which is what was asked for; whether it is declared is another check's. 500 never is.
+EXPECTED = ["2xx", "3xx", "4xx", "502", "503", "504"]
+
+ORIGIN = "http://origin.test"  # stands for the origin's address, which is known when it runs
+PAGE, FAILING, CLOSED = f"{ORIGIN}/fuzzed", f"{ORIGIN}/fuzzed-failing", "http://127.0.0.1:1/fuzzed"
+NOWHERE, REFUSED = "http://0x7f.1:1/", ("http://10.0.0.1/", "https://[::ffff:10.0.0.1]:8443/")
+URLS = [PAGE, f"{PAGE}?%00&%z#é", FAILING, CLOSED, NOWHERE, *REFUSED]
+IDS = [normalize(url).id for url in (CLOSED, NOWHERE)]
+SOME_FIELDS = st.lists(st.sampled_from(Record.__struct_fields__), unique=True, max_size=5)
+
+# The document says of these that they are text; what text makes sense is said here, so that it is not only refused.
+FORMATS = {
+    "url": st.sampled_from(URLS) | st.integers(0, 99).map(lambda number: f"{PAGE}?{number}"),
+    "record_id": st.sampled_from(IDS) | st.text("0123456789abcdef", min_size=64, max_size=64),
+    "fields": SOME_FIELDS.map(",".join) | SOME_FIELDS.map(lambda names: ",".join(f"-{name}" for name in names)),
+}
+
+
+def load_schema() -> schemathesis.BaseSchema:
+    for name, strategy in FORMATS.items():
+        schemathesis.openapi.format(name, strategy)
+    document = json.loads(json.dumps(build_document(ROUTES)))
+    for name, schema in _named_schemas(document):
+        if name in FORMATS:
+            schema["format"] = name
+    loaded = schemathesis.openapi.from_dict(document)
+    loaded.config.checks.not_a_server_error.expected_statuses = EXPECTED
+    return loaded
+
+
+def _named_schemas(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for item in document["paths"].values():
+        for operation in item.values():
+            yield from ((parameter["name"], parameter["schema"]) for parameter in operation["parameters"])
+    yield from document["components"]["schemas"]["CollectBody"]["properties"].items()
+
+
+@pytest.fixture(scope="module")
+def prepared(service: Service, shared_origin: Origin) -> Service:
+    """The service, with what the requests are about stored or failed already."""
+    shared_origin.page("/fuzzed", headers=[("Set-Cookie", "a=1"), ("Set-Cookie", "b=\x01; Secure"), ("X-É", "é")])
+    shared_origin.answer("/fuzzed-failing", b"no HTTP\r\n\r\n")
+    for url in URLS:
+        post(service, url.replace(ORIGIN, shared_origin.base))
+    return service
+
+
+@load_schema().parametrize()
+@settings(max_examples=EXAMPLES or 30, derandomize=not EXAMPLES, deadline=None, database=None)
+def test_every_answer_is_one_that_the_document_declares(
+    case: schemathesis.Case, prepared: Service, shared_origin: Origin
+) -> None:
+    for holder in (case.query, case.body):
+        if isinstance(holder, dict) and isinstance(url := holder.get("url"), str):
+            holder["url"] = url.replace(ORIGIN, shared_origin.base)
+    case.call_and_validate(base_url=prepared.url, timeout=45)
