@@ -12,6 +12,9 @@ from metadata_inventory.storage.embedded import EmbeddedDatabase
 from tests.origin import Origin
 from tests.running import Service
 
+# Before anything imports it: there a case's facts are held against the outcome.
+pytest.register_assert_rewrite("tests.odd.case")
+
 
 @pytest.fixture(scope="session")
 def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
