@@ -153,6 +153,14 @@ def links(text: str) -> list[Any]:
     return [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
 
 
+def test_tests_that_the_documentation_names_exist() -> None:
+    named = {name for page in PAGES for name in re.findall(r"`(tests/[\w/]+\.py::\w+)`", page.read_text())}
+    assert len(named) > 50
+    for name in named:
+        file, _, test = name.partition("::")
+        assert f"def {test}(" in (ROOT / file).read_text(), name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in links(page.read_text()):
