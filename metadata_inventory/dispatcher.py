@@ -185,8 +185,8 @@ class Dispatcher:
 
     def _has_room(self, host: str) -> bool:
         """Claims that are on their way to the database count as well: they are not in a lane yet."""
-        claiming = sum(1 for attempt in self._attempts.values() if not attempt.answer.done())
-        return not self._closing and self._collector.room(host) > claiming
+        ahead = [attempt.lease.url.host for attempt in self._attempts.values() if not attempt.answer.done()]
+        return not self._closing and self._collector.room(host, ahead) > 0
 
     def _take(self, url: NormalizedUrl, entry: Entry) -> bool:
         """Begin an attempt at a due job, unless it is under way here; False when there is no room."""

@@ -84,8 +84,8 @@ class QueueStore(Protocol):
 class Collector(Protocol):
     """Carries out orders; each ends as an outcome, never as an exception."""
 
-    def room(self, host: str) -> int:
-        """How many more collections of this host can begin now."""
+    def room(self, host: str, ahead: Sequence[str] = ()) -> int:
+        """How many more collections of this host can begin now, after one of each of the hosts `ahead` has begun."""
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         """The outcome within the collector's own deadline, or a few times that when a process was lost meanwhile.

@@ -31,7 +31,7 @@ class HeldCollector:
         self.released = asyncio.Event()
         self._full_host = full_host
 
-    def room(self, host: str) -> int:
+    def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         return 0 if host == self._full_host else 10
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from math import ceil
 from zlib import crc32
 
@@ -53,10 +54,12 @@ class Lane:
         for errand in self._errands:
             errand.lose()
 
-    def room(self, host: str) -> int:
+    def room(self, host: str, ahead: Sequence[str] = ()) -> int:
+        """`ahead` are the hosts of what is about to come to this lane."""
         if self._closed:
             return 0
-        return max(0, min(self._settings.capacity - len(self._errands), self._hosts.room(host)))
+        room_of_host = self._hosts.room(host) - ahead.count(host)
+        return max(0, min(self._settings.capacity - len(self._errands) - len(ahead), room_of_host))
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         """Beyond its room, and within its host's gap, the lane lets an order wait. A closed lane loses it."""
@@ -152,8 +155,9 @@ class Lanes:
         await asyncio.gather(*(lane.close() for lane in self._lanes))
         await self._quarantine.close()
 
-    def room(self, host: str) -> int:
-        return self._lane(host).room(host)
+    def room(self, host: str, ahead: Sequence[str] = ()) -> int:
+        lane = self._lane(host)
+        return lane.room(host, [other for other in ahead if self._lane(other) is lane])
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         return await self._lane(host).collect(order, host)

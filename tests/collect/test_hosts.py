@@ -9,8 +9,9 @@ import pytest
 
 from metadata_inventory.capture import Capture
 from metadata_inventory.collect.hosts import Hosts
-from metadata_inventory.collect.lanes import Lane
-from tests.collect.conftest import HOSTS
+from metadata_inventory.collect.lanes import Lane, Lanes
+from metadata_inventory.collect.options import CollectorOptions, LaneSettings
+from tests.collect.conftest import HOSTS, LOOPBACK
 from tests.collect.lanes import collect, run, running, until
 from tests.origin import Origin
 from tests.waiting import wait_until
@@ -116,3 +117,12 @@ def test_no_more_wait_for_their_gap_than_start_soon(gap_s: float, expected: int)
     hosts.start("a")
     assert hosts.room("a") == min(expected, 15), "what is under way waits no more"
     assert hosts.room("b") == expected
+
+
+def test_room_is_what_those_who_are_about_to_come_leave() -> None:
+    lanes = Lanes(CollectorOptions(destinations=LOOPBACK), LaneSettings(lanes=1, capacity=5, per_host=3))
+    assert lanes.room("a") == 3
+    assert lanes.room("a", ["b"]) == 3, "another host's claim takes nothing of this one's number"
+    assert lanes.room("a", ["a", "b"]) == 2
+    assert lanes.room("a", ["b"] * 4) == 1, "but of the lane's"
+    assert lanes.room("a", ["b"] * 5) == 0
