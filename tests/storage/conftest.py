@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 from tornado.ioloop import IOLoop
 
+from metadata_inventory.record import Entry
 from metadata_inventory.storage.mongo import MongoStore
 
 OpenStore = Callable[..., MongoStore]
+
+
+async def found(entry: Awaitable[Entry | None]) -> Entry:
+    value = await entry
+    assert value is not None
+    return value
 
 
 @pytest.fixture

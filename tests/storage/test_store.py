@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable
 
 import pytest
 from msgspec.structs import replace
 from pymongo.errors import DuplicateKeyError
 
 from metadata_inventory.capture import Header
-from metadata_inventory.record import ANY, Entry, Retry, Status
+from metadata_inventory.record import ANY, Status
 from metadata_inventory.storage.mongo import MAX_GROUPED_BYTES, MAX_INLINE_BYTES, MongoStore
 from metadata_inventory.urls import normalize
 from tests.builders import FETCHED_AT, a_capture, a_claim, a_failure, a_lease, a_policy, a_url
+from tests.storage.conftest import found
 from tests.waiting import wait_until_async
 
 POLICY = a_policy()
 STORED_FAILURE = POLICY.stored_failure(a_failure(), attempts=1, delay_s=None)
-
-
-async def found(entry: Awaitable[Entry | None]) -> Entry:
-    value = await entry
-    assert value is not None
-    return value
 
 
 @pytest.mark.gen_test
@@ -346,55 +340,6 @@ async def test_jobs_due_at_one_instant_are_read_on_and_hosts_can_be_left_out(sto
         after = entries[-1]
     assert sorted(seen) == sorted(url.id for url in [*full, *others])
     assert {entry.id for entry in await store.due(10, except_hosts=["full.example"])} == {url.id for url in others}
-
-
-@pytest.mark.gen_test
-async def test_unfinished_capture_is_served_and_its_job_waits_for_the_next_attempt(store: MongoStore) -> None:
-    url = a_url()
-    lease = a_lease(url)
-    await store.claim(a_claim(url, lease))
-    headers = (Header("$set", "$$ROOT"),)
-    capture = a_capture(url, b"$content", headers)
-    entry = await found(store.complete(lease, capture, Retry(delay_ms=60_000, kept=9)))
-    assert (entry.status, entry.revision, entry.failure) == (Status.COMPLETE, 1, None)
-    assert entry.job is not None
-    assert (entry.job.attempts, entry.job.kept, entry.job.token) == (1, 9, None)
-    read = await found(store.find(url))
-    assert read.capture == capture
-    assert await store.due(limit=10) == []
-
-    again = a_lease(url)
-    await store.claim(a_claim(url, again, known_settled=ANY, hasten=True))
-    held = await found(store.find(url))
-    assert held.job is not None
-    assert (held.job.token, held.job.kept) == (again.token, None), "who asks now gets what this collection brings"
-    done = await found(store.complete(again, capture))
-    assert (done.revision, done.job) == (2, None)
-
-
-@pytest.mark.gen_test
-async def test_what_was_kept_is_known_to_the_next_attempt(store: MongoStore) -> None:
-    url = a_url()
-    first, second = a_lease(url), a_lease(url)
-    await store.claim(a_claim(url, first))
-    await store.complete(first, a_capture(url), Retry(delay_ms=0, kept=9))
-    await wait_until_async(lambda: store.due(limit=10), timeout_s=5)
-    entry = await store.claim(a_claim(url, second, known_settled=first.token))
-    assert entry.job is not None
-    assert (entry.job.token, entry.job.kept, entry.job.attempts) == (second.token, 9, 1)
-    postponed = await found(store.postpone(second, STORED_FAILURE, delay_ms=60_000))
-    assert postponed.job is not None
-    assert (postponed.job.kept, postponed.job.attempts) == (9, 2)
-
-
-@pytest.mark.gen_test
-async def test_large_capture_can_be_unfinished_too(store: MongoStore) -> None:
-    url = a_url()
-    lease = a_lease(url)
-    await store.claim(a_claim(url, lease))
-    capture = a_capture(url, os.urandom(MAX_INLINE_BYTES + 1))
-    await store.complete(lease, capture, Retry(delay_ms=60_000, kept=9))
-    assert await store.content(await found(store.find(url))) == capture.content
 
 
 @pytest.mark.gen_test
