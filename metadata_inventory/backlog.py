@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # How often the backlog is looked through when nothing tells of work; with the lease this bounds a reclaim.
 POLL_S = 1.0
+# Between two looks, however much is told of.
+PAUSE_S = 0.02
 # Read at once, and how many times in one look.
 PAGE = 100
 PAGES = 20
@@ -28,15 +30,24 @@ COUNT_S = 1.0
 
 
 class Backlog:
-    """`take` begins an attempt at a due job, and says whether there was room for it."""
+    """`take` begins an attempt at a due job, and says whether there was room for it; `has_room` only says that."""
 
-    def __init__(self, store: ClaimStore, take: Callable[[NormalizedUrl, Entry], bool], *, limit: int) -> None:
+    def __init__(
+        self,
+        store: ClaimStore,
+        take: Callable[[NormalizedUrl, Entry], bool],
+        has_room: Callable[[str], bool],
+        *,
+        limit: int,
+    ) -> None:
         self._store = store
         self._take = take
+        self._has_room = has_room
         self._limit = limit
         self._stirred = asyncio.Event()
         self._crowded: set[str] = set()  # hosts of which jobs wait for want of room …
         self._noted: set[str] = set()  # … those among them that were told of since the look under way began
+        self._looking = False
         self._counting = asyncio.Lock()
         self._counted_at = float("-inf")
         self._count = 0
@@ -52,7 +63,7 @@ class Backlog:
 
     def room_made(self) -> None:
         """Look through the backlog now, if anything was left there."""
-        if self._crowded:
+        if self._crowded or self._looking:
             self._stirred.set()
 
     def due_in(self, delay_s: float) -> None:
@@ -73,12 +84,19 @@ class Backlog:
         while True:
             self._stirred.clear()
             self._noted.clear()
+            self._looking = True
             try:
-                self._crowded = await self._look_through() | self._noted
+                left = await self._look_through()
+                # Who came meanwhile and finds room now is looked for at once, and need not hold others back.
+                self._crowded = left | {host for host in self._noted if not self._has_room(host)}
+                if self._noted - self._crowded:
+                    self._stirred.set()
             except StorageUnavailable:
                 pass  # the adapter has logged it; the next look is soon enough
             except Exception:
                 logger.exception("the backlog cannot be read")
+            self._looking = False
+            await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):  # not wait_for: on 3.11 that can swallow a cancellation
                     await self._stirred.wait()

@@ -24,9 +24,14 @@ from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.storage.queue import MongoQueue
 from metadata_inventory.web.access import Access
 from metadata_inventory.web.base import Requests, Services
+from metadata_inventory.web.ops import Readiness
 
 # What is left to do for a request when its collection has ended: reading the record and sending it.
 ANSWER_S = 1.0
+
+
+# An attempt may wait for its host's gap or in quarantine, but not for ever: at most so many times a collection's time.
+LONGEST_ATTEMPT = 20
 
 
 class Service:
@@ -70,15 +75,17 @@ class Service:
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             lease_s=settings.lease_s,
             renew_s=settings.renew_s,
+            longest_s=LONGEST_ATTEMPT * settings.collect_timeout_s,
             queue_limit=settings.queue_limit,
         )
         self.services = Services(
             inventory=Inventory(self._store, self._dispatcher, policy, destinations, now=now),
-            check=self._store.check,
+            check=Readiness(self._store.check),
             access=_access(settings),
             queue=Queue(MongoQueue(self._store.connection), limit=settings.queue_limit),
             requests=Requests(),
             collect_timeout_s=settings.collect_timeout_s,
+            answer_timeout_s=settings.answer_timeout_s,
             max_request_bytes=settings.max_request_bytes,
         )
 

@@ -80,6 +80,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     body_timeout_s: Annotated[
         float, Meta(gt=0, le=3600, description="Seconds that a request's body may take to arrive.")
     ] = 30.0
+    answer_timeout_s: Annotated[
+        float, Meta(gt=0, le=3600, description="Seconds that a client may take to read an answer.")
+    ] = 120.0
     max_request_bytes: Annotated[int, Meta(ge=1024, description="Largest request body that the API reads.")] = 65_536
 
     allow_destinations: Annotated[
@@ -176,6 +179,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.renew_s * 2 > self.lease_s:
             raise ValueError("renew_s must be at most half of lease_s, so that one lost renewal does not lose the job")
+        if self.storage_timeout_s >= self.lease_s:
+            raise ValueError("storage_timeout_s must be below lease_s, so that a claim is answered before it runs out")
         if self.retry_base_s > self.retry_max_s:
             raise ValueError("retry_base_s must not exceed retry_max_s")
 

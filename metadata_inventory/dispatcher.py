@@ -35,6 +35,8 @@ FOREIGN_POLL_S = (0.05, 0.5)
 
 
 class Dispatcher:
+    """`longest_s` bounds an attempt, whatever holds it up: its lease is not renewed after that, and others take it."""
+
     def __init__(
         self,
         store: ClaimStore,
@@ -46,28 +48,33 @@ class Dispatcher:
         owner: str,
         lease_s: float,
         renew_s: float,
+        longest_s: float,
         queue_limit: int,
     ) -> None:
         self._store = store
         self._records = records
         self._collector = collector
         self._execution = Execution(store, collector, policy, now=now)
-        self._backlog = Backlog(store, self._take, limit=queue_limit)
+        self._backlog = Backlog(store, self._take, self._has_room, limit=queue_limit)
         self._now = now
         self._owner = owner
         self._lease_s = lease_s
         self._renew_s = renew_s
+        self._longest_s = longest_s
         self._attempts: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._watching: asyncio.Task[None] | None = None
         self._closing = False
 
     def start(self) -> None:
         self.spawn(self._renew_leases())
-        self.spawn(self._backlog.watch())
+        self._watching = self.spawn(self._backlog.watch())
 
     async def close(self, grace_s: float) -> None:
         """Take no more work, let what is under way end within `grace_s`, and give the rest back."""
         self._closing = True
+        if self._watching is not None:
+            self._watching.cancel()
         under_way = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
         if under_way:
             await asyncio.wait(under_way, timeout=grace_s)
@@ -88,20 +95,25 @@ class Dispatcher:
         return task
 
     async def begin(
-        self, url: NormalizedUrl, given_url: str, *, known_settled: str | None, hasten: bool = False
+        self,
+        url: NormalizedUrl,
+        given_url: str,
+        *,
+        known_settled: str | None,
+        hasten: bool = False,
+        overtake: bool = False,
     ) -> Entry:
         """Owe the URL's collection durably, start it when there is room, and say who has the job now.
 
-        `known_settled` and `hasten` as in `ClaimRequest`. Raises QueueFull, with nothing left behind, and
-        StorageUnavailable, after which the claim may still land.
+        `known_settled` and `hasten` as in `ClaimRequest`; with `overtake` it goes before what waits for its host.
+        Raises QueueFull, with nothing left behind, and StorageUnavailable, after which the claim may still land.
         """
         while (under_way := self._attempts.get(url.id)) is not None:
             entry = await asyncio.shield(under_way.answer)
             if under_way.held or not hasten:
                 return entry
             await under_way.ended.wait()  # it took nothing, and asked for less than we do
-        # A caller who waits goes before what waits in the backlog; nobody else does.
-        waits = self._backlog.holds(url.host) and not hasten
+        waits = self._backlog.holds(url.host) and not overtake
         lease = Lease(url, self._owner, uuid.uuid4().hex) if self._has_room(url.host) and not waits else None
         request = ClaimRequest(
             url=url,
@@ -129,17 +141,17 @@ class Dispatcher:
         Raises StorageUnavailable, also when an outcome is there and the database does not take it.
         """
         deadline = time.monotonic() + timeout_s
-        attempt = self._attempts.get(url.id)
-        if attempt is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await attempt.told.wait()
-            if attempt.told.is_set() and not attempt.ended.is_set():
-                raise StorageUnavailable
-            if attempt.accepted is not None and attempt.accepted.capture is not None:
-                return attempt.accepted
         pause_s, longest_s = FOREIGN_POLL_S
         while True:
+            attempt = self._attempts.get(url.id)  # it may begin here while we look elsewhere
+            if attempt is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(deadline - time.monotonic()):
+                        await attempt.told.wait()
+                if attempt.told.is_set() and not attempt.ended.is_set():
+                    raise StorageUnavailable
+                if attempt.accepted is not None and attempt.accepted.capture is not None:
+                    return attempt.accepted
             entry = await self._records.find(url)
             if entry is None or entry.job is None or entry.settled != seen.settled:
                 return entry
@@ -176,7 +188,7 @@ class Dispatcher:
             del self._attempts[lease.url.id]
             attempt.ended.set()
             attempt.told.set()
-            if attempt.held:
+            if attempt.claimed:
                 self._backlog.room_made()
 
     def _expect_retry(self, entry: Entry | None) -> None:
@@ -211,7 +223,8 @@ class Dispatcher:
         pause_s = self._renew_s
         while True:
             await asyncio.sleep(pause_s)
-            attempts = [attempt for attempt in self._attempts.values() if attempt.held]
+            oldest = time.monotonic() - self._longest_s
+            attempts = [one for one in self._attempts.values() if one.held and one.begun_at > oldest]
             pause_s = self._renew_s
             held_until = self._held_until()
             try:

@@ -46,12 +46,18 @@ class Attempt:
     told: asyncio.Event = field(default_factory=asyncio.Event)
     accepted: Entry | None = None
     task: asyncio.Task[None] | None = None
+    begun_at: float = field(default_factory=time.monotonic)
     _fence: asyncio.Timeout | None = None  # while it collects
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the claim was answered, by whatever."""
+        return self.answer.done() and not self.answer.cancelled() and self.answer.exception() is None
 
     @property
     def held(self) -> bool:
         """Whether the claim was answered, and is ours."""
-        if not self.answer.done() or self.answer.cancelled() or self.answer.exception() is not None:
+        if not self.claimed:
             return False
         job = self.answer.result().job
         return job is not None and job.token == self.lease.token
@@ -94,6 +100,10 @@ class Execution:
         """
         lease, unanswered = attempt.lease, attempt.told.set
         about = {"record": lease.url.id, "host": lease.url.host}
+        if time.monotonic() >= attempt.held_until:  # the claim was answered too late to begin
+            with contextlib.suppress(StorageUnavailable):
+                await self._store.release(lease)
+            return None
         try:
             async with attempt.fenced():
                 outcome = self._give_up(job) or await self._collect(lease, entry)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +26,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from metadata_inventory.errors import InvalidSettings
+
+logger = logging.getLogger(__name__)
 
 NOTICED_S = 1.0
 _KEY = re.compile(r"mi_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
@@ -67,11 +71,15 @@ def read_keys(path: str | os.PathLike[str]) -> tuple[ApiKey, ...]:
 
 
 def write_keys(path: str | os.PathLike[str], keys: Sequence[ApiKey]) -> None:
-    """Replace the file at once, readable for its owner alone. Raises OSError."""
+    """Replace the file at once. A new one is for its owner alone; else owner and mode stay. Raises OSError."""
     target = Path(path)
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # 0600
     try:
         with open(descriptor, "wb") as file:
+            with contextlib.suppress(FileNotFoundError):
+                before = target.stat()
+                os.fchown(descriptor, before.st_uid, before.st_gid)  # the service's user is to read it on
+                os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
             file.write(msgspec.json.format(msgspec.json.encode(list(keys))) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -83,7 +91,7 @@ def write_keys(path: str | os.PathLike[str], keys: Sequence[ApiKey]) -> None:
 
 
 class KeyRing:
-    """The keys in force: those of the file as it is now. One that cannot be read any more changes nothing."""
+    """The keys in force: those of the file as it is now. While that cannot be read there is none."""
 
     def __init__(self, path: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises InvalidSettings."""
@@ -108,9 +116,12 @@ class KeyRing:
         self._looked_at = self._clock()
         stamp = _stamp(self._path)
         if stamp != self._stamp:
-            with contextlib.suppress(InvalidSettings):
+            self._stamp = stamp
+            try:
                 self._keys = {key.id: key for key in read_keys(self._path)}
-                self._stamp = stamp
+            except InvalidSettings as error:  # it may have revoked the very key that asks
+                logger.error("no API key is accepted: %s", error)
+                self._keys = {}
 
 
 def now() -> datetime:

@@ -40,3 +40,5 @@ def set_up(level: str) -> None:
     root.setLevel(level)
     # At DEBUG the driver writes whole commands and replies: cookies and pages of what was collected.
     logging.getLogger("pymongo").setLevel(logging.WARNING)
+    # Of a request that is no HTTP, Tornado quotes the line at INFO: a key that was pasted with a control character.
+    logging.getLogger("tornado.general").setLevel(logging.WARNING)

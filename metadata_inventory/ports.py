@@ -65,7 +65,7 @@ class ClaimStore(Protocol):
         """
 
     async def backlog(self, limit: int) -> int:
-        """How many jobs wait without a lease, counted up to `limit`."""
+        """How many jobs are due and have no lease, counted up to `limit`."""
 
 
 class QueueStore(Protocol):

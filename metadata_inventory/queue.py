@@ -33,7 +33,7 @@ class Queue:
         REQUEUED_AT_ONCE. Raises QueueFull when there is no room, StorageUnavailable.
         """
         state = await self._store.state(leases=0)
-        room = self.limit - state.waiting.count - state.retrying.count
+        room = self.limit - state.waiting.count
         if room <= 0:
             raise QueueFull
         limit = min(room, REQUEUED_AT_ONCE)

@@ -10,6 +10,7 @@ process, and those need nothing of the service.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -19,6 +20,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from metadata_inventory.processes import WorkerOrder
+
+
+# Enough for every connection that there may be; Linux's own default bound.
+MOST_FILES = 1_048_576
+# For everything that is no client's connection: the database, collectors, logs.
+RESERVED_FILES = 256
 
 
 def main() -> None:
@@ -50,11 +57,14 @@ async def serve(order: WorkerOrder, sockets: list[socket.socket]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     settings = order.settings
+    max_connections = min(settings.max_connections, raise_file_limit() - RESERVED_FILES)
+    if max_connections < settings.max_connections:
+        logging.getLogger(__name__).warning("the system's limit of open files allows %d connections", max_connections)
     service = Service(settings)
     await service.start()
     server = make_server(
         make_app(service.services),
-        max_connections=settings.max_connections,
+        max_connections=max_connections,
         idle_timeout_s=settings.idle_timeout_s,
         body_timeout_s=settings.body_timeout_s,
     )
@@ -63,6 +73,16 @@ async def serve(order: WorkerOrder, sockets: list[socket.socket]) -> None:
     server.stop()
     await service.close()
     await server.close_all_connections()
+
+
+def raise_file_limit() -> int:
+    """Let this process, and the collectors below, open as many files as the system allows it; how many."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit
 
 
 def _end_with(pipe_fd: int) -> None:

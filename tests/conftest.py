@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,10 @@ import pytest
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 from tests.origin import Origin
 from tests.running import Service
+
+# pytest-tornado 0.8.1 asks for the current loop before it makes one of its own. Where none was ever set, asyncio makes
+# one for that, which nobody closes.
+asyncio.set_event_loop(None)
 
 # Before anything imports it: there a case's facts are held against the outcome.
 pytest.register_assert_rewrite("tests.odd.case")

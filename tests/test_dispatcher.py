@@ -247,8 +247,8 @@ def test_many_urls_of_one_host_hold_up_no_other_host(
         "INVENTORY_SHUTDOWN_GRACE_S": "0",
     }
     with Origin(addresses=("127.0.0.1", "127.0.0.2")) as origin:
-        crowd = [normalize(origin.url(f"/crowd/{number}", host="127.0.0.1")) for number in range(600)]
-        others = [normalize(origin.url(f"/other/{number}", host="127.0.0.2")) for number in range(10)]
+        crowd = [normalize(origin.url(f"/crowd/{number}", host="127.0.0.1")) for number in range(250)]
+        others = [normalize(origin.url(f"/other/{number}", host="127.0.0.2")) for number in range(6)]
         for url in crowd:
             origin.hold(url.href.removeprefix(f"http://127.0.0.1:{origin.port}"))
         leave_waiting(records, [*crowd, *others])

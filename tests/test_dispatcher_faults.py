@@ -65,7 +65,7 @@ class SilentStore(MongoStore):
 
 @asynccontextmanager
 async def dispatching(
-    store: MongoStore, collector: HeldCollector, *, lease_s: float = 15.0
+    store: MongoStore, collector: HeldCollector, *, lease_s: float = 15.0, longest_s: float = 600.0
 ) -> AsyncIterator[Dispatcher]:
     store.start()
     dispatcher = Dispatcher(
@@ -77,6 +77,7 @@ async def dispatching(
         owner="node-1",
         lease_s=lease_s,
         renew_s=0.2,
+        longest_s=longest_s,
         queue_limit=1_000,
     )
     dispatcher.start()

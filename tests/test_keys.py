@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
@@ -71,7 +72,7 @@ def test_what_is_not_the_whole_key_proves_nothing(tmp_path: Path, change: str) -
     assert ring.find(other_text) == other
 
 
-def test_change_of_the_file_is_noticed_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
+def test_change_of_the_file_is_noticed_and_with_a_broken_one_no_key_counts(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     first, first_text = make_key("a", [Scope.READ], now())
     second, second_text = make_key("b", [Scope.READ], now())
@@ -84,13 +85,24 @@ def test_change_of_the_file_is_noticed_and_a_broken_one_changes_nothing(tmp_path
     assert ring.find(second_text) == second
     file.write_text("[{")
     clock.now += NOTICED_S
+    assert ring.find(second_text) is None
+    write_keys(file, [second])
+    clock.now += NOTICED_S
     assert ring.find(second_text) == second
     file.unlink()
     clock.now += NOTICED_S
-    assert ring.find(second_text) == second
-    write_keys(file, [])
-    clock.now += NOTICED_S
     assert ring.find(second_text) is None
+
+
+def test_file_that_was_there_keeps_its_owner_and_mode(tmp_path: Path) -> None:
+    write_keys(tmp_path / "keys", [])
+    (tmp_path / "keys").chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "keys", 65534, 65534)
+    before = (tmp_path / "keys").stat()
+    write_keys(tmp_path / "keys", [])
+    after = (tmp_path / "keys").stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b'[{"id": "1"}]', b"\xff"])

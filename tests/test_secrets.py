@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.request
 import uuid
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from metadata_inventory.keys import Scope, make_key, now, write_keys
 from tests.client import send
@@ -43,6 +45,10 @@ def test_logs_have_no_userinfo_query_cookie_page_key_or_password(tmp_path: Path)
         assert ask(f"/api/metadata/?url={origin.url('/')}?{secrets['query']}") in (200, 202)
         assert ask(f"/{secrets['query']}") == 404
         assert ask("/api/metadata/", body=secrets["body"].encode()) == 400
+        for line in (f"Authorization: Bearer {token}\x01", f"Cookie: {secrets['cookie']}\x01", f"{secrets['header']}"):
+            say_raw(service, f"GET /{secrets['query']} HTTP/1.1\r\nHost: localhost\r\n{line}\r\n\r\n")
+        odd = f"GET /api/metadata/{secrets['query']}/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n"
+        say_raw(service, odd)
         database = service.child("secantus")
         database.suspend()  # errors of the driver, with what they quote
         try:
@@ -59,3 +65,10 @@ def test_logs_have_no_userinfo_query_cookie_page_key_or_password(tmp_path: Path)
     for file, text in written.items():
         for name, secret in secrets.items():
             assert secret not in text, f"{name} in {file.name}"
+
+
+def say_raw(service: Service, text: str) -> None:
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname or "", address.port or 80), timeout=10) as connection:
+        connection.sendall(text.encode())
+        assert b" 4" in connection.recv(4096)[:13]

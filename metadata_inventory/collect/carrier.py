@@ -16,7 +16,7 @@ from metadata_inventory.capture import CollectionOrder, Failure, FailureCode, Ou
 from metadata_inventory.collect.lane_process import LaneLost, LaneProcess
 from metadata_inventory.collect.options import CollectorOptions, LaneSettings
 from metadata_inventory.collect.outcomes import DETAILS
-from metadata_inventory.collect.worker import now
+from metadata_inventory.collect.worker import fault, now
 from metadata_inventory.errors import StartError
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,10 @@ class Errand:
     def end(self, outcome: Outcome) -> None:
         if not self.outcome.done():
             self.outcome.set_result(outcome)
+
+    def end_by_fault(self) -> None:
+        """Nothing was wrong with it: this system failed."""
+        self.end(fault())
 
     def lose(self) -> None:
         self.end(Failure(code=FailureCode.WORKER_LOST, detail=DETAILS[FailureCode.WORKER_LOST], at=now()))
@@ -107,11 +111,11 @@ class Carrier:
             self._process.nudge()
 
     async def end(self) -> None:
-        """End the process and what is in it, as lost. The next exchange starts another."""
+        """End the process and what is in it; nothing was wrong with that. The next exchange starts another."""
         await self._end_process()
         errands, self._in_flight, self._abandoned = self._in_flight, {}, []
         for errand in errands.values():
-            errand.lose()
+            errand.end_by_fault()
 
     def _abandon(self, token: str, _: asyncio.Future[Outcome]) -> None:
         """The errand is done; unless it was ended from here, its caller has gone."""

@@ -48,8 +48,8 @@ class Hosts:
 
     def next_start_in_s(self, hosts: Iterable[str]) -> float | None:
         """Until the first of these may start again; None when none of them waits for its gap."""
-        self._forget_past_starts()
         instants = [self._next_start[host] for host in hosts if host in self._next_start]
+        self._forget_past_starts()  # after: a gap that has ended since `may_start` was asked is a turn that is due now
         return max(0.0, min(instants) - time.monotonic()) if instants else None
 
     def _forget_past_starts(self) -> None:

@@ -62,8 +62,10 @@ class LaneProcess:
                 # In a thread: a forkserver that has to be started first takes seconds on a busy machine. Not cancelled,
                 # so that `end` knows of what was started.
                 self._spawning = asyncio.ensure_future(asyncio.to_thread(self._spawn))
-                first = await asyncio.shield(self._spawning)
+                first = await asyncio.wait_for(asyncio.shield(self._spawning), timeout_s)
                 break
+            except TimeoutError as error:
+                raise LaneLost from error
             except (OSError, EOFError) as error:  # EOFError: the forkserver fell while it forked
                 logger.warning("a lane's process cannot be started", exc_info=error)
                 if attempt + 1 == _FORKSERVER_TRIES:

@@ -45,14 +45,14 @@ class Lane:
         self._task = asyncio.create_task(self._run(), name="lane")
 
     async def close(self) -> None:
-        """End the process; whatever has not ended, here or in the quarantine, ends as lost."""
+        """End the process; whatever has not ended, here or in the quarantine, ends by fault."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._carrier.end()
         for errand in self._errands:
-            errand.lose()
+            errand.end_by_fault()
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         """`ahead` are the hosts of what is about to come to this lane."""
@@ -62,10 +62,10 @@ class Lane:
         return max(0, min(self._settings.capacity - len(self._errands) - len(ahead), room_of_host))
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
-        """Beyond its room, and within its host's gap, the lane lets an order wait. A closed lane loses it."""
+        """Beyond its room, and within its host's gap, the lane lets an order wait. A closed lane fails it."""
         errand = Errand(order, host, asyncio.get_running_loop().create_future())
         if self._closed:
-            errand.lose()
+            errand.end_by_fault()
             return errand.outcome.result()
         self._errands.add(errand)
         self._waiting[order.token] = errand
@@ -115,7 +115,7 @@ class Lane:
         await self._carrier.end()
         waiting, self._waiting = self._waiting, {}
         for errand in waiting.values():
-            errand.lose()
+            errand.end_by_fault()
 
     def _take(self) -> list[Errand]:
         """What may start now, and what was moved here. Suspects of earlier on go to the quarantine, one by one."""

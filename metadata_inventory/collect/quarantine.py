@@ -78,7 +78,7 @@ class Quarantine:
             await carrier.end()
             while self._groups:
                 for errand in self._groups.popleft():
-                    errand.lose()
+                    errand.end_by_fault()
         except Exception:  # the edge of the runner's task: whoever waits must not wait for ever
             logger.exception("a quarantined group is ended by a fault of ours")
             await carrier.end()

@@ -63,8 +63,8 @@ def due(after: Entry | None, except_hosts: Collection[str]) -> Expression:
 
 # Jobs that somebody holds.
 RUNNING: Expression = {**OWED, "job.lease.token": {"$gt": ""}, "$expr": {"$gt": ["$job.due_ms", NOW]}}
-# Jobs that wait without a lease, due or not.
-UNLEASED: Expression = {**OWED, "job.lease": None}
+# Jobs that wait for room.
+WAITING: Expression = {**OWED, "job.lease": None, "$expr": {"$lte": ["$job.due_ms", NOW]}}
 
 
 def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:

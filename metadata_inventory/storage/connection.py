@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC
 from typing import Any
 
+import pymongo
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
@@ -25,6 +26,8 @@ from metadata_inventory.storage import claims
 
 logger = logging.getLogger(__name__)
 
+# A new index on a large collection takes its time, and one that is broken off begins anew.
+INDEX_BUILD_S = 3600
 DURABLE = WriteConcern("majority", j=True)
 Documents = AsyncCollection[dict[str, Any]]
 
@@ -80,9 +83,10 @@ class Connection:
         delay_s = 0.1
         while not self._prepared.is_set():
             try:
-                await self.records.create_index("normalized_url", unique=True)
-                await self.records.create_index(claims.OWED_INDEX, partialFilterExpression=claims.OWED)
-                await self.records.create_index(claims.FAILED_INDEX, partialFilterExpression=claims.HAS_FAILED)
+                with pymongo.timeout(INDEX_BUILD_S):
+                    await self.records.create_index("normalized_url", unique=True)
+                    await self.records.create_index(claims.OWED_INDEX, partialFilterExpression=claims.OWED)
+                    await self.records.create_index(claims.FAILED_INDEX, partialFilterExpression=claims.HAS_FAILED)
                 self._prepared.set()
             except PyMongoError as error:
                 logger.warning("the database cannot be prepared yet: %s", name_of(error))

@@ -140,6 +140,7 @@ class EmbeddedDatabase:
                 stderr=log_stream,
                 env=None if self._environ is None else dict(self._environ),
                 pass_fds=(self._directory.fd,),
+                umask=0o077,
                 process_group=0,  # Ctrl-C in a terminal is for the service, which ends the database last
             )
         threading.Thread(target=_watch, args=(self.process, self.uri), name="database watch", daemon=True).start()
@@ -285,7 +286,7 @@ def _read(path: Path) -> str:
 
 
 def _make_user(uri: str, password: str) -> None:
-    """The one user. Whoever else was made, by a start that was cut off or by somebody who found the port, goes."""
+    """The one user; one of a start that was cut off goes."""
     from pymongo import MongoClient
 
     client: MongoClient[dict[str, Any]]

@@ -71,6 +71,8 @@ class MongoStore:
         self._lease_ms = lease_ms
         self._bodies = BodyFiles(AsyncGridFSBucket(self.connection.database, bucket_name="bodies"))
         self._write: Batcher[Write, None] = Batcher(self._write_batch, size=lambda write: write.size_bytes)
+        # Apart, so that leases do not run out behind large bodies.
+        self._write_renewal: Batcher[Write, None] = Batcher(self._write_batch)
         self._read: Batcher[str, Document | None] = Batcher(self._read_batch)
         self._read_job: Batcher[str, Document | None] = Batcher(self._read_job_batch)
 
@@ -123,7 +125,7 @@ class MongoStore:
         return to_entry(document)
 
     async def renew(self, leases: Sequence[Lease]) -> set[str]:
-        await asyncio.gather(*(self._write(Write(claims.renew(lease, self._lease_ms))) for lease in leases))
+        await asyncio.gather(*(self._write_renewal(Write(claims.renew(lease, self._lease_ms))) for lease in leases))
         documents = await asyncio.gather(*(self._read_job(lease.url.href) for lease in leases))
         entries = [to_entry(document) for document in documents if document]
         held = {entry.job.token for entry in entries if entry.job is not None}
@@ -159,7 +161,7 @@ class MongoStore:
 
     async def backlog(self, limit: int) -> int:
         async with self._available():
-            return await self._records.count_documents(claims.UNLEASED, limit=limit)
+            return await self._records.count_documents(claims.WAITING, limit=limit)
 
     async def _settle(self, lease: Lease, write: Write) -> Entry | None:
         await self._write(write)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
@@ -79,7 +78,7 @@ class Access:
             return
         if request.headers.get("Sec-Fetch-Site", "none") in ("cross-site", "same-site"):
             raise errors.CrossSiteRefused
-        if origin is not None and urlsplit(origin).netloc != request.host:
+        if origin is not None and origin.partition("://")[2] != request.host:
             raise errors.CrossSiteRefused
 
     def take(self, caller: Caller) -> Grant | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -22,8 +21,6 @@ from metadata_inventory.web.problem import build_problem, status_of_failure
 MAX_WAIT_S = 30
 # Decoding and encoding a larger page takes a thread; the loop goes on meanwhile.
 THREAD_BYTES = 256 * 1024
-
-_PREFERENCE = re.compile(r"\s*([a-z-]+)\s*(?:=\s*\"?(\d{1,9})\"?)?\s*(?:;[^,]*)?(?:,|$)", re.IGNORECASE)
 
 
 class EntryHandler(BaseHandler):
@@ -89,16 +86,25 @@ class EntryHandler(BaseHandler):
         """How long the caller will wait: the query's word, else `Prefer`; both of its kinds say "wait, then go on"."""
         if asked_s is not None:
             return asked_s
-        given = self.request.headers.get("Prefer", "")
-        preferences = {name.lower(): number for name, number in reversed(_PREFERENCE.findall(given))}
-        if preferences.get("wait"):
-            wait_s = min(int(preferences["wait"]), MAX_WAIT_S)
+        preferences = read_preferences(self.request.headers.get("Prefer", ""))
+        wait = preferences.get("wait", "")
+        if wait.isascii() and wait.isdigit() and len(wait) < 10:
+            wait_s = min(int(wait), MAX_WAIT_S)
             self.set_header("Preference-Applied", f"wait={wait_s}")
             return wait_s
         if "respond-async" in preferences:
             self.set_header("Preference-Applied", "respond-async")
             return 0
         return default_s
+
+
+def read_preferences(given: str) -> dict[str, str]:
+    """RFC 7240 §2: name → value, "" without one; of a repeated one the first counts. In time that its length bounds."""
+    preferences: dict[str, str] = {}
+    for preference in given.split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        preferences.setdefault(name.strip().lower(), value.strip().strip('"'))
+    return preferences
 
 
 def encode_record(entry: Entry, capture: Capture, content: bytes, names: frozenset[str]) -> bytes:

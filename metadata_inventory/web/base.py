@@ -12,9 +12,17 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from tornado.iostream import IOStream
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from metadata_inventory.errors import InsufficientScope, InventoryError, RateLimited, RequestTooLarge, Unavailable
+from metadata_inventory.errors import (
+    InsufficientScope,
+    InvalidRequest,
+    InventoryError,
+    RateLimited,
+    RequestTooLarge,
+    Unavailable,
+)
 from metadata_inventory.inventory import Inventory
 from metadata_inventory.keys import Scope
 from metadata_inventory.queue import Queue
@@ -24,10 +32,16 @@ from metadata_inventory.web import access, problem
 logger = logging.getLogger(__name__)
 
 
+# Of large answers that clients have not read yet, in one process; the first is sent whatever its size.
+UNREAD_BYTES = 256 * 1024 * 1024
+LARGE_BYTES = 64 * 1024
+
+
 class Requests:
-    """How many requests are being answered."""
+    """How many requests are being answered, and how much of large answers is still to be read."""
 
     def __init__(self) -> None:
+        self.unread_bytes = 0
         self._count = 0
         self._none = asyncio.Event()
         self._none.set()
@@ -57,6 +71,7 @@ class Services(Struct, frozen=True, kw_only=True):
     access: access.Access
     requests: Requests
     collect_timeout_s: float
+    answer_timeout_s: float
     max_request_bytes: int
 
 
@@ -84,10 +99,20 @@ class BaseHandler(RequestHandler):
         self.body = b""
         self.caller = access.Caller("")
         self._grant: Grant | None = None
+        self._left = False
         services.requests.began()
 
     def on_finish(self) -> None:
-        self.services.requests.ended()
+        self._leave()
+
+    def on_connection_close(self) -> None:
+        """The client has gone, perhaps in the middle of its body: then nothing else is called."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self.services.requests.ended()
 
     def prepare(self) -> Awaitable[None] | None:
         self._set_headers(self.services.access.cors(self.request.headers))
@@ -95,7 +120,10 @@ class BaseHandler(RequestHandler):
         declared = getattr(getattr(self, method, None), "operation", None)
         if declared is not None and declared.scope is not None:
             self._check_access(declared.scope)
-        if int(self.request.headers.get("Content-Length", "0")) > self.services.max_request_bytes:
+        length = self.request.headers.get("Content-Length", "0")
+        if not (length.isascii() and length.isdigit()):
+            raise InvalidRequest("Content-Length is no number.")
+        if int(length[:19]) > self.services.max_request_bytes:
             raise RequestTooLarge
         return None
 
@@ -152,6 +180,29 @@ class BaseHandler(RequestHandler):
         self.set_status(HTTPStatus.NOT_MODIFIED)
         self.finish()
         return True
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
+        """As Tornado's, but a client has `answer_timeout_s` to read the answer, and large ones share a bound.
+
+        Raises Unavailable when others have too much to read already.
+        """
+        requests = self.services.requests
+        size = len(chunk) if isinstance(chunk, bytes) and len(chunk) > LARGE_BYTES else 0
+        if size and requests.unread_bytes and requests.unread_bytes + size > UNREAD_BYTES:
+            raise Unavailable("Other clients are still reading large answers.", retry_after_s=1)
+        written = super().finish(chunk)
+        requests.unread_bytes += size
+        stream = getattr(self.request.connection, "stream", None)
+        timeout = asyncio.get_running_loop().call_later(self.services.answer_timeout_s, close, stream)
+
+        def end(written: asyncio.Future[None]) -> None:
+            requests.unread_bytes -= size
+            timeout.cancel()
+            if not written.cancelled():
+                written.exception()  # retrieved: the client has gone
+
+        written.add_done_callback(end)
+        return written
 
     def reply(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         """Answer with a value of the API in JSON."""
@@ -212,7 +263,7 @@ class BaseHandler(RequestHandler):
         """Callers' mistakes are theirs; what we did not foresee is logged, once, without query or body."""
         if isinstance(value, InventoryError | HTTPError):
             return
-        logger.error("%s %s failed", self.request.method, self.request.path, exc_info=(typ, value, tb))
+        logger.error("%s %s failed", self.request.method, self.route, exc_info=(typ, value, tb))
 
     @classmethod
     def allowed_methods(cls) -> list[str]:
@@ -220,6 +271,11 @@ class BaseHandler(RequestHandler):
         declared = ("get", "post", "put", "patch", "delete")
         methods = [name for name in declared if hasattr(getattr(cls, name), "operation")]
         return ["HEAD"] * ("get" in methods) + [name.upper() for name in methods]
+
+
+def close(stream: IOStream | None) -> None:
+    if stream is not None:
+        stream.close()
 
 
 class UnknownPathHandler(BaseHandler):

@@ -201,7 +201,7 @@ def test_closing_ends_what_is_in_flight_and_every_child(origin: Origin) -> None:
             started = time.monotonic()
         assert time.monotonic() - started < 5
         outcomes = await asyncio.gather(*tasks)
-        assert {outcome.code for outcome in outcomes if isinstance(outcome, Failure)} == {FailureCode.WORKER_LOST}
+        assert {outcome.code for outcome in outcomes if isinstance(outcome, Failure)} == {FailureCode.INTERNAL_ERROR}
         lost = await collect(lanes, origin)
         assert isinstance(lost, Failure)
         assert not children()

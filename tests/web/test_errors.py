@@ -183,3 +183,14 @@ def test_every_error_has_a_status_and_a_code_of_its_own(error: type[errors.Inven
 def test_every_error_stands_in_the_modules_tree() -> None:
     tree = errors.__doc__ or ""
     assert all(error.__name__ in tree for error in family(errors.InventoryError))
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("Content-Length: abc", b"400"), ("Content-Length: -1", b"400"), ("Origin: http://[", b"403")],
+)
+async def test_odd_header_is_refused_and_no_fault_of_ours(api: Api, line: str, status: bytes) -> None:
+    head = f"POST /api/metadata/ HTTP/1.1\r\nHost: localhost\r\n{line}\r\nConnection: close\r\n\r\n"
+    answer = await exchange(api, head.encode())
+    assert status in answer.split(b"\r\n")[0], answer

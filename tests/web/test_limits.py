@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import time
 import uuid
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
-from tests.client import get
+from tests.client import get, post
+from tests.origin import Origin
 from tests.running import Service
 from tests.waiting import wait_until
 
 CONNECTIONS = 8
 IDLE_S = 1.0
 BODY_S = 1.0
+ANSWER_S = 1.0
 # A machine that is busy with other things is granted this much more.
 LATE_S = 10.0
 
@@ -31,6 +35,8 @@ def bounded(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "INVENTORY_MAX_CONNECTIONS": str(CONNECTIONS),
         "INVENTORY_IDLE_TIMEOUT_S": str(IDLE_S),
         "INVENTORY_BODY_TIMEOUT_S": str(BODY_S),
+        "INVENTORY_ANSWER_TIMEOUT_S": str(ANSWER_S),
+        "INVENTORY_ALLOW_LOOPBACK": "true",
     }
     with Service(tmp_path_factory.mktemp("bounded"), environ=environ) as service:
         service.wait_for_answer()
@@ -109,3 +115,26 @@ def test_longest_url_fits_however_it_is_written(bounded: Service) -> None:
     url = "http://a.example/".ljust(8_192, "ㅁ")
     status, problem = get(bounded, url, collect=False)
     assert (status, problem["code"]) == (400, "url_too_long"), "it arrived; normalized it is longer than a URL may be"
+
+
+def test_client_that_does_not_read_its_answer_is_let_go(bounded: Service, shared_origin: Origin) -> None:
+    path = f"/{uuid.uuid4().hex}"
+    shared_origin.page(path, os.urandom(9_000_000))
+    record = post(bounded, shared_origin.url(path))[1]
+    with connect(bounded) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(f"GET /api/metadata/{record['id']}/body/ HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        worker = bounded.child("metadata_inventory.worker")
+        port = connection.getsockname()[1]
+        assert connection.recv(1)
+
+        def let_go() -> bool:
+            states = [one.status for one in worker.net_connections("tcp") if one.raddr and one.raddr.port == port]
+            return psutil.CONN_ESTABLISHED not in states
+
+        wait_until(let_go, ANSWER_S + LATE_S, what="the end of the connection")
+    with connect(bounded) as reader:
+        reader.sendall(
+            f"GET /api/metadata/{record['id']}/body/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        )
+        assert len(read_to_end(reader)) > 9_000_000, "whoever reads gets it whole"

@@ -25,7 +25,9 @@ def test_readiness_follows_the_database(tmp_path: Path) -> None:
         database = service.child("secantus")
         database.suspend()
         try:
-            assert not service.answers("/readyz")
+            wait_until(
+                lambda: not service.answers("/readyz"), 10, what="its being noticed, which one look a second does"
+            )
             assert service.answers("/livez")
         finally:
             database.resume()
