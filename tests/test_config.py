@@ -157,6 +157,7 @@ def test_mistake_in_a_flag_is_refused_with_the_flag() -> None:
 def test_settings_that_do_not_go_together_are_refused() -> None:
     assert "renew_s must be at most half of lease_s" in refusal(environ={"INVENTORY_RENEW_S": "8"})
     assert "retry_base_s" in refusal(environ={"INVENTORY_RETRY_MAX_S": "1"})
+    assert "storage_timeout_s" in refusal(environ={"INVENTORY_STORAGE_TIMEOUT_S": "15"})
 
 
 @pytest.mark.parametrize(

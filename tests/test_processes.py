@@ -19,7 +19,7 @@ from tests.running import Service, alive
 from tests.waiting import wait_until
 
 LOOPBACK = ("--allow-loopback",)
-BRIEF_LEASES = {"INVENTORY_LEASE_S": "4", "INVENTORY_RENEW_S": "1"}
+BRIEF_LEASES = {"INVENTORY_LEASE_S": "4", "INVENTORY_RENEW_S": "1", "INVENTORY_STORAGE_TIMEOUT_S": "3"}
 
 
 def test_concurrent_requests_to_several_processes_start_one_collection(mongo_uri: str, tmp_path: Path) -> None:
