@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(90)
 
 NAME_SERVER = "127.0.0.77"
 HOSTS = [f"127.0.0.{number}" for number in range(2, 8)]
-# What a record says of its own waiting for others' look-ups; with too few at once it was 2,500. The rest is the machine.
+# What a record says of its own waiting for others' look-ups; with too few at once it was 2,500.
 BLOCKED_MS = 1_500
 BESIDE_S = 10.0
 
