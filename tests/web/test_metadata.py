@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 
 from metadata_inventory.urls import normalize
-from metadata_inventory.web.answers import read_preferences
 from tests.origin import Origin
 from tests.waiting import wait_until_async
 from tests.web.api import Answer, Api
@@ -387,24 +385,3 @@ async def test_head_is_get_without_its_body(api: Api, shared_origin: Origin) -> 
     assert (headed.status, headed.content) == (200, b"")
     assert headed.headers["ETag"] == got.headers["ETag"]
     assert headed.headers["Content-Length"] == str(len(got.content))
-
-
-@pytest.mark.parametrize(
-    "given", ["a" * 90_000 + "!", "a" * 40_000 + " " * 40_000 + "!", "wait=" + "9" * 80_000, '"' * 80_000, "," * 80_000]
-)
-def test_preferences_are_read_in_time_that_their_length_bounds(given: str) -> None:
-    began = time.monotonic()
-    read_preferences(given)
-    assert time.monotonic() - began < 1.0
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("", {"": ""}),
-        ('WAIT = "7" ; x=y, respond-async', {"wait": "7", "respond-async": ""}),
-        ("wait=1, wait=20", {"wait": "1"}),
-    ],
-)
-def test_preferences_are_read_as_their_rfc_says(given: str, expected: dict[str, str]) -> None:
-    assert read_preferences(given) == expected
