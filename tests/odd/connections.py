@@ -204,7 +204,7 @@ CASES = (
         at_once=24,
         deadline_ms=15_000,
         options={"max_bodies_bytes": BUDGET_MIB * MIB},
-        grows_mib=BUDGET_MIB + 40,
+        grows_mib=BUDGET_MIB + 48,
         expect=page(length=4 * MIB),
     ),
     Case(
@@ -224,7 +224,7 @@ CASES = (
         at_once=24,
         deadline_ms=15_000,
         options={"max_bodies_bytes": BUDGET_MIB * MIB, "max_body_bytes": 3 * MIB},
-        grows_mib=BUDGET_MIB + 40,
+        grows_mib=BUDGET_MIB + 48,
         expect=page(truncated="length", length=3 * MIB),
     ),
 )

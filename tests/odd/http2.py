@@ -181,7 +181,7 @@ CASES = (
         at_once=answer.LARGE_BODIES,
         deadline_ms=20_000,
         options={"max_bodies_bytes": 8 * MIB},
-        grows_mib=40,
+        grows_mib=64,
     ),
     http2(
         "h2-wrong-length",
