@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.ports import ClaimStore
-from metadata_inventory.record import Entry
+from metadata_inventory.record import Entry, Place
 from metadata_inventory.urls import NormalizedUrl, recall
 
 logger = logging.getLogger(__name__)
@@ -27,34 +28,49 @@ PAGE = 100
 PAGES = 20
 # A count of what waits is believed for so long.
 COUNT_S = 1.0
+# So many may go before what waits for their host; then one of those that wait is taken.
+MAX_OVERTAKERS = 8
 
 
 class Backlog:
-    """`take` begins an attempt at a due job, and says whether there was room for it; `has_room` only says that."""
+    """`take` begins an attempt at a due job, and says whether there was room for it; `has_room` only says that.
+
+    `full`: there is no room for any host.
+    """
 
     def __init__(
         self,
         store: ClaimStore,
         take: Callable[[NormalizedUrl, Entry], bool],
         has_room: Callable[[str], bool],
+        full: Callable[[], bool],
         *,
         limit: int,
     ) -> None:
         self._store = store
         self._take = take
         self._has_room = has_room
+        self._full = full
         self._limit = limit
         self._stirred = asyncio.Event()
         self._crowded: set[str] = set()  # hosts of which jobs wait for want of room …
         self._noted: set[str] = set()  # … those among them that were told of since the look under way began
+        self._overtakers: Counter[str] = Counter()  # by host, since one of its waiting jobs was taken
         self._looking = False
-        self._counting = asyncio.Lock()
+        self._counting: asyncio.Task[None] | None = None
         self._counted_at = float("-inf")
         self._count = 0
 
     def holds(self, host: str) -> bool:
         """Whether jobs of the host are known to wait: who comes later is not to overtake them."""
         return host in self._crowded
+
+    def lets_pass(self, host: str) -> bool:
+        """Let somebody overtake what waits for the host, for whom it has room; not without end."""
+        if self._overtakers[host] >= MAX_OVERTAKERS:
+            return False
+        self._overtakers[host] += 1
+        return True
 
     def note(self, host: str) -> None:
         """A job of the host was put down because there was no room."""
@@ -71,13 +87,26 @@ class Backlog:
         asyncio.get_running_loop().call_later(delay_s, self._stirred.set)
 
     async def is_full(self) -> bool:
-        """Whether enough waits already; the count is at most a second old, and one for all who ask meanwhile."""
-        async with self._counting:
-            if time.monotonic() - self._counted_at > COUNT_S:
-                self._count = await self._store.backlog(self._limit)
-                self._counted_at = time.monotonic()
-            self._count += 1
-            return self._count > self._limit
+        """Whether enough waits already. The count is at most a second old, and made once for all who ask meanwhile.
+
+        Raises StorageUnavailable, to all of them at once.
+        """
+        if time.monotonic() - self._counted_at > COUNT_S:
+            if self._counting is None:
+                self._counting = asyncio.create_task(self._recount())
+                self._counting.add_done_callback(self._counted)
+            await asyncio.shield(self._counting)
+        self._count += 1
+        return self._count > self._limit
+
+    async def _recount(self) -> None:
+        self._count = await self._store.backlog(self._limit)
+        self._counted_at = time.monotonic()
+
+    def _counted(self, counting: asyncio.Task[None]) -> None:
+        self._counting = None
+        if not counting.cancelled():
+            counting.exception()  # retrieved: whoever asked may have gone
 
     async def watch(self) -> None:
         """Take what waits, and what a lost process left behind, whenever there is room; until cancelled."""
@@ -89,6 +118,7 @@ class Backlog:
                 left = await self._look_through()
                 # Who came meanwhile and finds room now is looked for at once, and need not hold others back.
                 self._crowded = left | {host for host in self._noted if not self._has_room(host)}
+                self._overtakers = Counter({host: n for host, n in self._overtakers.items() if host in self._crowded})
                 if self._noted - self._crowded:
                     self._stirred.set()
             except StorageUnavailable:
@@ -102,16 +132,22 @@ class Backlog:
                     await self._stirred.wait()
 
     async def _look_through(self) -> set[str]:
-        """Take what there is room for; the hosts of which something was left."""
+        """Take what there is room for; the hosts of which something was, or may have been, left."""
         crowded: set[str] = set()
-        last: Entry | None = None
+        last: Place | None = None
         for _ in range(PAGES):
-            entries = await self._store.due(PAGE, after=last, except_hosts=crowded)
-            for entry in entries:
+            if self._full():
+                return self._crowded | crowded
+            due = await self._store.due(PAGE, after=last, except_hosts=crowded)
+            for entry in due.entries:
                 url = recall(entry.normalized_url)
-                if url.host not in crowded and not self._take(url, entry):
+                if url.host in crowded:
+                    continue
+                if self._take(url, entry):
+                    del self._overtakers[url.host]
+                else:
                     crowded.add(url.host)
-            if not entries:
+            last = due.last
+            if last is None:
                 break
-            last = entries[-1]
         return crowded

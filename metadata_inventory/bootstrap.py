@@ -96,10 +96,11 @@ class Service:
         self._dispatcher.start()
 
     async def close(self) -> None:
-        """Let running collections end within the grace, give the rest back, then end every child."""
-        await self._dispatcher.close(self._grace_s)
-        await self.services.requests.answered(ANSWER_S)
+        """Let running collections end within the grace, end every child, then give back what they had left."""
+        await self._dispatcher.stop(self._grace_s)
         await self._lanes.close()
+        await self._dispatcher.give_back()
+        await self.services.requests.answered(ANSWER_S)
         await self._store.close()
 
 

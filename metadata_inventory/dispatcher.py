@@ -55,7 +55,7 @@ class Dispatcher:
         self._records = records
         self._collector = collector
         self._execution = Execution(store, collector, policy, now=now)
-        self._backlog = Backlog(store, self._take, self._has_room, limit=queue_limit)
+        self._backlog = Backlog(store, self._take, self._has_room, collector.full, limit=queue_limit)
         self._now = now
         self._owner = owner
         self._lease_s = lease_s
@@ -64,31 +64,35 @@ class Dispatcher:
         self._attempts: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watching: asyncio.Task[None] | None = None
+        self._left: list[Lease] = []
         self._closing = False
 
     def start(self) -> None:
         self.spawn(self._renew_leases())
         self._watching = self.spawn(self._backlog.watch())
 
-    async def close(self, grace_s: float) -> None:
-        """Take no more work, let what is under way end within `grace_s`, and give the rest back."""
+    async def stop(self, grace_s: float) -> None:
+        """Take no more work, let what is under way end within `grace_s`, and break the rest off."""
         self._closing = True
         if self._watching is not None:
             self._watching.cancel()
         under_way = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
         if under_way:
             await asyncio.wait(under_way, timeout=grace_s)
-        left = [attempt.lease for attempt in self._attempts.values() if attempt.held]
+        self._left = [attempt.lease for attempt in self._attempts.values() if attempt.held]
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        given_back = (self._store.release(lease) for lease in left)
+
+    async def give_back(self) -> None:
+        """Let others take what was broken off; to be called when nothing here collects it any more."""
+        given_back = (self._store.release(lease) for lease in self._left)
         with contextlib.suppress(TimeoutError):  # then the leases run out
             async with asyncio.timeout(HAND_BACK_S):
                 await asyncio.gather(*given_back, return_exceptions=True)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run in the background, owned here: its errors are logged, `close` ends it."""
+        """Run in the background, owned here: its errors are logged, `stop` ends it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -113,8 +117,7 @@ class Dispatcher:
             if under_way.held or not hasten:
                 return entry
             await under_way.ended.wait()  # it took nothing, and asked for less than we do
-        waits = self._backlog.holds(url.host) and not overtake
-        lease = Lease(url, self._owner, uuid.uuid4().hex) if self._has_room(url.host) and not waits else None
+        lease = Lease(url, self._owner, uuid.uuid4().hex) if self._may_start(url.host, overtake=overtake) else None
         request = ClaimRequest(
             url=url,
             given_url=given_url,
@@ -200,6 +203,11 @@ class Dispatcher:
         ahead = [attempt.lease.url.host for attempt in self._attempts.values() if not attempt.answer.done()]
         return not self._closing and self._collector.room(host, ahead) > 0
 
+    def _may_start(self, host: str, *, overtake: bool) -> bool:
+        if not self._has_room(host):
+            return False
+        return not self._backlog.holds(host) or (overtake and self._backlog.lets_pass(host))
+
     def _take(self, url: NormalizedUrl, entry: Entry) -> bool:
         """Begin an attempt at a due job, unless it is under way here; False when there is no room."""
         if url.id in self._attempts:
@@ -228,14 +236,16 @@ class Dispatcher:
             pause_s = self._renew_s
             held_until = self._held_until()
             try:
-                still_held = await self._store.renew([attempt.lease for attempt in attempts]) if attempts else set()
-            except Exception as error:  # an edge: without renewals everything here would be collected twice
-                if not isinstance(error, StorageUnavailable):
-                    logger.exception("leases cannot be renewed")
-                pause_s = min(1.0, self._renew_s)
-                continue
+                held = await self._store.renew([attempt.lease for attempt in attempts])
+            except Exception:  # an edge: without renewals everything here would be collected twice
+                logger.exception("leases cannot be renewed")
+                held = {}
             for attempt in attempts:
-                attempt.hold(held_until if attempt.lease.token in still_held else 0)
+                still_held = held.get(attempt.lease.token)
+                if still_held is None:
+                    pause_s = min(1.0, self._renew_s)
+                else:
+                    attempt.hold(held_until if still_held else 0)
 
     def _held_until(self) -> float:
         """For a claim or renewal that is sent now: the server's clock starts later, so ours runs out before its."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from metadata_inventory.errors import InvalidSettings
@@ -13,9 +16,10 @@ from metadata_inventory.keys import ApiKey, Scope, make_key, now, read_keys, wri
 def add(path: str, name: str, scopes: Sequence[str] | None) -> int:
     """Make a key, and the file when there is none; the key itself is all that goes to standard output."""
     try:
-        keys = read_keys(path) if Path(path).exists() else ()
-        key, text = make_key(name, [Scope(scope) for scope in scopes or (Scope.READ, Scope.COLLECT)], now())
-        write_keys(path, [*keys, key])
+        with _alone(path):
+            keys = read_keys(path) if Path(path).exists() else ()
+            key, text = make_key(name, [Scope(scope) for scope in scopes or (Scope.READ, Scope.COLLECT)], now())
+            write_keys(path, [*keys, key])
     except (InvalidSettings, OSError) as error:
         return _complain(error)
     print(text)
@@ -35,16 +39,28 @@ def show(path: str) -> int:
 
 def revoke(path: str, key_id: str) -> int:
     try:
-        keys = read_keys(path)
-        left: list[ApiKey] = [key for key in keys if key.id != key_id]
-        if len(left) == len(keys):
-            print(f"error: there is no key {key_id} in {path}", file=sys.stderr)
-            return 1
-        write_keys(path, left)
+        with _alone(path):
+            keys = read_keys(path)
+            left: list[ApiKey] = [key for key in keys if key.id != key_id]
+            if len(left) == len(keys):
+                print(f"error: there is no key {key_id} in {path}", file=sys.stderr)
+                return 1
+            write_keys(path, left)
     except (InvalidSettings, OSError) as error:
         return _complain(error)
     print(f"Key {key_id} is revoked.", file=sys.stderr)
     return 0
+
+
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """No other command changes the file meanwhile, and undoes what this one does. Raises OSError."""
+    directory = os.open(Path(path).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _complain(error: InvalidSettings | OSError) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from metadata_inventory.capture import Capture, CollectionOrder, Outcome
-from metadata_inventory.record import ClaimRequest, Entry, Lease, QueueState, Retry, StoredFailure
+from metadata_inventory.record import ClaimRequest, DueJobs, Entry, Lease, Place, QueueState, Retry, StoredFailure
 from metadata_inventory.urls import NormalizedUrl
 
 
@@ -40,8 +40,8 @@ class ClaimStore(Protocol):
         request, a job is put down for any node that has room.
         """
 
-    async def renew(self, leases: Sequence[Lease]) -> set[str]:
-        """Extend the leases; the tokens of those still held."""
+    async def renew(self, leases: Sequence[Lease]) -> dict[str, bool]:
+        """Extend the leases; by token, whether it is still held. Of those left out nothing is known."""
 
     async def complete(self, lease: Lease, capture: Capture, retry: Retry | None = None) -> Entry | None:
         """Store the capture as the next revision; None when the lease was no longer held.
@@ -58,11 +58,8 @@ class ClaimStore(Protocol):
     async def release(self, lease: Lease) -> None:
         """Give the job back at once, as if it had never been taken."""
 
-    async def due(self, limit: int, *, after: Entry | None = None, except_hosts: Collection[str] = ()) -> list[Entry]:
-        """Up to `limit` entries whose job anybody may take now, longest due first, captures left out.
-
-        `after` is the last entry of the page before, for reading on.
-        """
+    async def due(self, limit: int, *, after: Place | None = None, except_hosts: Collection[str] = ()) -> DueJobs:
+        """Up to `limit` jobs that anybody may take now, longest due first; those behind `after`."""
 
     async def backlog(self, limit: int) -> int:
         """How many jobs are due and have no lease, counted up to `limit`."""
@@ -86,6 +83,9 @@ class Collector(Protocol):
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         """How many more collections of this host can begin now, after one of each of the hosts `ahead` has begun."""
+
+    def full(self) -> bool:
+        """Whether there is room for no host at all."""
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         """The outcome within the collector's own deadline, or a few times that when a process was lost meanwhile.

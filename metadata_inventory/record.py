@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -77,6 +78,20 @@ class Entry(Struct, frozen=True, kw_only=True):
     capture: Capture | None
     failure: StoredFailure | None
     job: Job | None
+
+
+class Place(NamedTuple):
+    """Where a due job stands among them: from when on it was due, in ms since 1970, and its record's id."""
+
+    due_ms: int
+    id: str
+
+
+class DueJobs(Struct, frozen=True, kw_only=True):
+    """Entries that can be read, captures left out, and the place of the last one, read or not; None: there was none."""
+
+    entries: tuple[Entry, ...]
+    last: Place | None
 
 
 class Depth(Struct, frozen=True, kw_only=True):

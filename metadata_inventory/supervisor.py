@@ -43,8 +43,9 @@ Handler = Callable[[int, FrameType | None], object] | int | None
 
 BACKLOG = 1024
 DATABASE_GRACE_S = 10.0
-# Beyond `shutdown_grace_s`, at which a worker itself cuts requests off: it still has to give back what it has claimed.
-WORKER_MARGIN_S = 2.0
+# Beyond `shutdown_grace_s`, at which a worker itself cuts requests off: it still has to end its children and give back
+# what it has claimed.
+WORKER_MARGIN_S = 6.0
 
 
 class Supervisor:

@@ -89,6 +89,12 @@ class Service:
         (found,) = self.children(word)
         return found
 
+    def lanes(self) -> list[psutil.Process]:
+        """The processes that collect: children of a forkserver, whose command line they share."""
+        forked = self.children("forkserver")
+        pids = {process.pid for process in forked}
+        return [process for process in forked if process.ppid() in pids]
+
     def answers(self, path: str = "/livez") -> bool:
         try:
             with urllib.request.urlopen(self.url + path, timeout=10) as response:

@@ -17,7 +17,7 @@ from metadata_inventory.policy import MAX_LOSSES
 from metadata_inventory.urls import NormalizedUrl, normalize
 from tests.client import get, post
 from tests.origin import Origin
-from tests.running import Service
+from tests.running import Service, alive
 from tests.waiting import wait_until
 
 NARROW = {
@@ -90,6 +90,24 @@ def test_ended_service_hands_its_running_jobs_back(
     document = records.find_one({"_id": normalize(url).id})
     assert document is not None
     assert (document["status"], document["job"]["lease"], document["job"]["attempts"]) == ("pending", None, 0)
+
+
+def test_job_is_handed_back_when_nothing_collects_it_any_more(
+    narrow: Service, shared_origin: Origin, records: Collection[dict[str, Any]]
+) -> None:
+    """The collector is stopped: it does not hear that its work is broken off, and has to be killed."""
+    path = f"/{uuid.uuid4().hex}"
+    url = normalize(shared_origin.url(path))
+    shared_origin.hold(path)
+    assert get(narrow, url.href)[0] == 202
+    shared_origin.wait_for(path, 1)
+    (collector,) = narrow.lanes()
+    collector.suspend()
+    narrow.process.terminate()
+    wait_until(lambda: records.find_one({"_id": url.id, "job.lease": None}), 20)
+    assert not alive(collector)
+    shared_origin.release(path)
+    assert narrow.process.wait(30) == 0
 
 
 def test_end_waits_for_what_ends_in_time_and_no_longer(

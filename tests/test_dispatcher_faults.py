@@ -34,6 +34,9 @@ class HeldCollector:
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         return 0 if host == self._full_host else 10
 
+    def full(self) -> bool:
+        return False
+
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         self.orders.append(order)
         try:
@@ -49,7 +52,7 @@ class FaultyStore(MongoStore):
 
     renewals = 0
 
-    async def renew(self, leases: Sequence[Lease]) -> set[str]:
+    async def renew(self, leases: Sequence[Lease]) -> dict[str, bool]:
         self.renewals += 1
         if self.renewals == 1:
             raise RuntimeError("made up")
@@ -59,7 +62,7 @@ class FaultyStore(MongoStore):
 class SilentStore(MongoStore):
     """Its renewals are not answered: as with a database that went away for a while."""
 
-    async def renew(self, leases: Sequence[Lease]) -> set[str]:
+    async def renew(self, leases: Sequence[Lease]) -> dict[str, bool]:
         raise StorageUnavailable
 
 
@@ -84,7 +87,8 @@ async def dispatching(
     try:
         yield dispatcher
     finally:
-        await dispatcher.close(grace_s=0)
+        await dispatcher.stop(grace_s=0)
+        await dispatcher.give_back()
         await store.close()
 
 
@@ -142,6 +146,6 @@ async def test_who_waits_for_another_nodes_job_is_told_of_the_end(mongo_uri: str
         url = a_url()
         seen = await store.claim(a_claim(url, a_lease(url, "node-2")))
         waiting = asyncio.ensure_future(dispatcher.settled(url, seen, 60))
-        await dispatcher.close(grace_s=0)
+        await dispatcher.stop(grace_s=0)
         async with asyncio.timeout(10):
             assert await waiting is None

@@ -5,10 +5,12 @@ import re
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from metadata_inventory import keys_file
 from metadata_inventory.errors import InvalidSettings
 from metadata_inventory.keys import NOTICED_S, KeyRing, Scope, make_key, now, read_keys, write_keys
 from tests.running import environment
@@ -46,6 +48,13 @@ def test_key_is_made_listed_and_revoked_on_the_command_line(tmp_path: Path) -> N
     assert run("revoke", key_id, "--file", file)[0] == 0
     assert [key.name for key in read_keys(file)] == ["ops"]
     assert run("revoke", key_id, "--file", file)[0] == 1
+
+
+def test_commands_at_once_undo_nothing_of_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(tmp_path / "keys.json")
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(lambda name: keys_file.add(file, str(name), None), range(50))) == [0] * 50
+    assert {key.name for key in read_keys(file)} == {str(name) for name in range(50)}
 
 
 def test_file_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.client import get, post
 from tests.origin import Origin
-from tests.running import Service, alive
+from tests.running import Service
 from tests.waiting import wait_until
 
 LOOPBACK = ("--allow-loopback",)
@@ -98,7 +98,7 @@ def test_collector_process_is_free_of_framework_driver_settings_and_secrets(tmp_
     command = [sys.executable, "-m", "metadata_inventory"] if how == "module" else [sys.executable, script or ""]
     with Service(tmp_path, *LOOPBACK, environ=environ, command=command, path=[tmp_path]) as service:
         service.wait_for_answer()
-        lanes = wait_until(lambda: lane_processes(service), 30)
+        lanes = wait_until(lambda: service.lanes(), 30)
         assert len(lanes) == 2
         worker = service.child("metadata_inventory.worker")
         for lane in lanes:
@@ -150,14 +150,3 @@ def knows(process: psutil.Process, secret: str) -> bool:
             if secret.encode() in memory.read(end - start):
                 return True
     return False
-
-
-def lane_processes(service: Service) -> list[psutil.Process]:
-    """The forkserver's children: the lanes."""
-    return [
-        process
-        for forkserver in service.children("forkserver")
-        if alive(forkserver)
-        for process in forkserver.children()
-        if alive(process)
-    ]

@@ -54,6 +54,10 @@ class Lane:
         for errand in self._errands:
             errand.end_by_fault()
 
+    @property
+    def full(self) -> bool:
+        return self._closed or len(self._errands) >= self._settings.capacity
+
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         """`ahead` are the hosts of what is about to come to this lane."""
         if self._closed:
@@ -158,6 +162,9 @@ class Lanes:
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         lane = self._lane(host)
         return lane.room(host, [other for other in ahead if self._lane(other) is lane])
+
+    def full(self) -> bool:
+        return all(lane.full for lane in self._lanes)
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         return await self._lane(host).collect(order, host)

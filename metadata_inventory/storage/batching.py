@@ -48,11 +48,13 @@ class Batcher(Generic[Item, Answer]):
         return await answer
 
     async def _work(self) -> None:
-        while self._waiting:
-            batch = self._take()
-            if batch:
-                await self._answer(batch)
-        self._worker = None
+        try:
+            while self._waiting:
+                batch = self._take()
+                if batch:
+                    await self._answer(batch)
+        finally:
+            self._worker = None
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
         batch: list[tuple[Item, asyncio.Future[Answer]]] = []
@@ -71,12 +73,18 @@ class Batcher(Generic[Item, Answer]):
     async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._run([item for item, _ in batch])
+            if len(answers) != len(batch):
+                raise ValueError(f"{len(answers)} answers to {len(batch)} items")
         except StorageUnavailable as error:
             answers = [error] * (len(batch) + len(self._waiting))
             batch += self._waiting
             self._waiting.clear()
         except Exception as error:
             answers = [error] * len(batch)
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue

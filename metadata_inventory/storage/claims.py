@@ -22,8 +22,8 @@ from typing import Any
 from pymongo import UpdateOne
 
 from metadata_inventory.capture import Capture
-from metadata_inventory.record import ANY, ClaimRequest, Entry, Lease, Retry, Status, StoredFailure
-from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields, to_ms
+from metadata_inventory.record import ANY, ClaimRequest, Lease, Place, Retry, Status, StoredFailure
+from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields
 from metadata_inventory.urls import NormalizedUrl
 
 Expression = Mapping[str, Any]
@@ -49,15 +49,14 @@ FAILED_INDEX = [("failure.failure.code", 1), ("job.due_ms", 1)]
 FAILED: Expression = {**HAS_FAILED, "job.due_ms": None}
 
 
-def due(after: Entry | None, except_hosts: Collection[str]) -> Expression:
+def due(after: Place | None, except_hosts: Collection[str]) -> Expression:
     """Jobs that anybody may take now; of these only what comes behind `after` in DUE_ORDER, and of other hosts."""
     filters: dict[str, Any] = {**OWED, "$expr": {"$lte": ["$job.due_ms", NOW]}}
     if except_hosts:
         filters["job.host"] = {"$nin": list(except_hosts)}
-    if after is not None and after.job is not None:
-        due_ms = to_ms(after.job.due_at)
-        filters["job.due_ms"] = {"$gte": due_ms}
-        filters["$or"] = [{"job.due_ms": {"$gt": due_ms}}, {"_id": {"$gt": after.id}}]
+    if after is not None:
+        filters["job.due_ms"] = {"$gte": after.due_ms}
+        filters["$or"] = [{"job.due_ms": {"$gt": after.due_ms}}, {"_id": {"$gt": after.id}}]
     return filters
 
 
@@ -111,6 +110,12 @@ def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
 def renew(lease: Lease, lease_ms: int) -> UpdateOne:
     """Move the end of a lease that is still held."""
     return UpdateOne(_held(lease), [{"$set": {"job.due_ms": {"$add": [NOW, lease_ms]}}}])
+
+
+def holder(document: Mapping[str, Any]) -> str | None:
+    """The token of the lease on the document's job; None when nobody holds it."""
+    lease: Mapping[str, str] = document.get("job", {}).get("lease") or {}
+    return lease.get("token")
 
 
 def complete(

@@ -25,13 +25,13 @@ from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError
 
 from metadata_inventory.capture import Capture
 from metadata_inventory.errors import CaptureTooLarge, StorageUnavailable
-from metadata_inventory.record import ClaimRequest, Entry, Lease, Retry, StoredFailure
+from metadata_inventory.record import ClaimRequest, DueJobs, Entry, Lease, Place, Retry, StoredFailure
 from metadata_inventory.storage import claims
 from metadata_inventory.storage.batching import Batcher
 from metadata_inventory.storage.bodies import BodyFiles
 from metadata_inventory.storage.connection import Connection, name_of
 from metadata_inventory.storage.documents import WITHOUT_CAPTURE, Document, capture_fields, failure_fields, to_entry
-from metadata_inventory.urls import NormalizedUrl
+from metadata_inventory.urls import NormalizedUrl, recall
 
 logger = logging.getLogger(__name__)
 
@@ -124,12 +124,12 @@ class MongoStore:
             raise StorageUnavailable("The record was deleted while it was being claimed.", retry_after_s=1)
         return to_entry(document)
 
-    async def renew(self, leases: Sequence[Lease]) -> set[str]:
-        await asyncio.gather(*(self._write_renewal(Write(claims.renew(lease, self._lease_ms))) for lease in leases))
-        documents = await asyncio.gather(*(self._read_job(lease.url.href) for lease in leases))
-        entries = [to_entry(document) for document in documents if document]
-        held = {entry.job.token for entry in entries if entry.job is not None}
-        return {lease.token for lease in leases} & held
+    async def renew(self, leases: Sequence[Lease]) -> dict[str, bool]:
+        answers = await asyncio.gather(*map(self._renew, leases), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, StorageUnavailable):
+                logger.error("a lease cannot be renewed", exc_info=answer)
+        return {lease.token: held for lease, held in zip(leases, answers, strict=True) if isinstance(held, bool)}
 
     async def complete(self, lease: Lease, capture: Capture, retry: Retry | None = None) -> Entry | None:
         encoded = bson.encode(capture_fields(capture))
@@ -153,15 +153,25 @@ class MongoStore:
     async def release(self, lease: Lease) -> None:
         await self._write(Write(claims.release(lease)))
 
-    async def due(self, limit: int, *, after: Entry | None = None, except_hosts: Collection[str] = ()) -> list[Entry]:
+    async def due(self, limit: int, *, after: Place | None = None, except_hosts: Collection[str] = ()) -> DueJobs:
         async with self._available():
             filters = claims.due(after, except_hosts)
             found = self._records.find(filters, WITHOUT_CAPTURE).sort(claims.DUE_ORDER).limit(limit)
-            return [entry async for document in found if (entry := _readable(document))]
+            documents = [document async for document in found]
+        last = documents[-1] if documents else None
+        return DueJobs(
+            entries=tuple(entry for document in documents if (entry := _readable(document))),
+            last=Place(last["job"]["due_ms"], last["_id"]) if last else None,
+        )
 
     async def backlog(self, limit: int) -> int:
         async with self._available():
             return await self._records.count_documents(claims.WAITING, limit=limit)
+
+    async def _renew(self, lease: Lease) -> bool:
+        await self._write_renewal(Write(claims.renew(lease, self._lease_ms)))
+        document = await self._read_job(lease.url.href)
+        return document is not None and claims.holder(document) == lease.token
 
     async def _settle(self, lease: Lease, write: Write) -> Entry | None:
         await self._write(write)
@@ -247,7 +257,9 @@ def _bounded(failure: StoredFailure) -> StoredFailure:
 def _readable(document: Document) -> Entry | None:
     """The entry; None, told in the log, when this version cannot read it. Others behind it are not to suffer."""
     try:
-        return to_entry(document)
+        entry = to_entry(document)
+        recall(entry.normalized_url)
+        return entry
     except Exception:
         logger.exception("a document cannot be read", extra={"record": document.get("_id")})
         return None

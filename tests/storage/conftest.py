@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +20,11 @@ async def found(entry: Awaitable[Entry | None]) -> Entry:
     value = await entry
     assert value is not None
     return value
+
+
+async def due(store: MongoStore, except_hosts: Sequence[str] = ()) -> Sequence[Entry]:
+    """The first jobs that anybody may take."""
+    return (await store.due(10, except_hosts=except_hosts)).entries
 
 
 @pytest.fixture

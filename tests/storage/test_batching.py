@@ -100,3 +100,16 @@ async def test_caller_that_gave_up_is_left_out() -> None:
         recorder.gate.release()
     assert await asyncio.gather(first, stays) == [2, 6]
     assert recorder.batches == [[1], [3]]
+
+
+@pytest.mark.gen_test
+async def test_wrong_number_of_answers_is_an_error_and_no_end() -> None:
+    answers: list[list[int]] = [[], [2]]
+
+    async def run(items: list[int]) -> list[int]:
+        return answers.pop(0)
+
+    batcher = Batcher(run)
+    with pytest.raises(ValueError, match="0 answers to 1 items"):
+        await batcher(1)
+    assert await batcher(1) == 2

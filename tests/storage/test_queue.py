@@ -10,6 +10,7 @@ from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.storage.queue import MongoQueue
 from metadata_inventory.urls import NormalizedUrl
 from tests.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
+from tests.storage.conftest import due
 from tests.waiting import wait_until_async
 
 POLICY = a_policy()
@@ -61,7 +62,7 @@ async def test_each_job_is_counted_in_its_state(store: MongoStore, hasty_store: 
     await leave_failed(store, FailureCode.DNS_ERROR)
     await leave_failed(store, FailureCode.DNS_ERROR, captured=True)
     await leave_failed(store, FailureCode.WORKER_LOST)
-    await wait_until_async(lambda: store.due(limit=10), timeout_s=5)
+    await wait_until_async(lambda: due(store), timeout_s=5)
 
     state = await queue.state(leases=2)
     assert (state.waiting.count, state.waiting.oldest_queued_at) == (2, job(waiting).queued_at)
@@ -80,8 +81,8 @@ async def test_failed_ones_are_put_back_by_code(store: MongoStore, queue: MongoQ
     lost = await leave_failed(store, FailureCode.WORKER_LOST)
     assert await queue.requeue(["dns_error"], limit=10) == 2
     assert await queue.requeue(["dns_error"], limit=10) == 0, "what is owed already is not put back again"
-    await wait_until_async(lambda: store.due(limit=10), timeout_s=5)
-    assert {entry.id for entry in await store.due(limit=10)} == {dns.id, kept.id}
+    await wait_until_async(lambda: due(store), timeout_s=5)
+    assert {entry.id for entry in await due(store)} == {dns.id, kept.id}
     entries = [await store.find(url) for url in (dns, kept, lost)]
     assert [entry.status for entry in entries if entry] == [Status.PENDING, Status.COMPLETE, Status.FAILED]
     assert (job(entries[0]).attempts, job(entries[0]).losses) == (0, 0)

@@ -14,7 +14,7 @@ from metadata_inventory.record import ANY, Status
 from metadata_inventory.storage.mongo import MAX_GROUPED_BYTES, MAX_INLINE_BYTES, MongoStore
 from metadata_inventory.urls import normalize
 from tests.builders import FETCHED_AT, a_capture, a_claim, a_failure, a_lease, a_policy, a_url
-from tests.storage.conftest import found
+from tests.storage.conftest import due, found
 from tests.waiting import wait_until_async
 
 POLICY = a_policy()
@@ -94,14 +94,14 @@ async def test_job_without_lease_waits_for_any_node(store: MongoStore) -> None:
     assert waiting.job is not None
     assert waiting.job.token is None
     assert await store.backlog(limit=10) == 1
-    assert [entry.id for entry in await store.due(limit=10)] == [url.id]
+    assert [entry.id for entry in await due(store)] == [url.id]
 
     lease = a_lease(url, "node-2")
     taken = await store.claim(a_claim(url, lease, known_settled=waiting.settled))
     assert taken.job is not None
     assert taken.job.token == lease.token
     assert await store.backlog(limit=10) == 0
-    assert await store.due(limit=10) == []
+    assert await due(store) == ()
 
 
 @pytest.mark.gen_test
@@ -111,7 +111,7 @@ async def test_expired_lease_is_taken_over_and_the_late_holder_changes_nothing(
     url = a_url()
     late, next_one = a_lease(url), a_lease(url, "node-2")
     await hasty_store.claim(a_claim(url, late))
-    await wait_until_async(lambda: store.due(limit=10), timeout_s=5)
+    await wait_until_async(lambda: due(store), timeout_s=5)
     taken = await store.claim(a_claim(url, next_one, known_settled=""))
     assert taken.job is not None
     assert taken.job.token == next_one.token
@@ -120,7 +120,7 @@ async def test_expired_lease_is_taken_over_and_the_late_holder_changes_nothing(
     assert await store.fail(late, STORED_FAILURE) is None
     assert await store.postpone(late, STORED_FAILURE, delay_ms=0) is None
     await store.release(late)
-    assert await store.renew([late, next_one]) == {next_one.token}
+    assert await store.renew([late, next_one]) == {late.token: False, next_one.token: True}
     assert await store.find(url) == replace(taken, job=(await found(store.find(url))).job)
 
 
@@ -129,12 +129,12 @@ async def test_renewed_lease_does_not_run_out(hasty_store: MongoStore, store: Mo
     url = a_url()
     lease = a_lease(url)
     before = await hasty_store.claim(a_claim(url, lease))
-    assert await store.renew([lease]) == {lease.token}
+    assert await store.renew([lease]) == {lease.token: True}
     after = await found(store.find(url))
     assert before.job is not None
     assert after.job is not None
     assert after.job.due_at > before.job.due_at
-    assert await store.due(limit=10) == []
+    assert await due(store) == ()
 
 
 @pytest.mark.gen_test
@@ -247,7 +247,7 @@ async def test_postponed_job_counts_the_attempt_and_a_released_one_does_not(stor
     assert waiting.job is not None
     assert (waiting.job.attempts, waiting.job.token, waiting.failure) == (1, None, STORED_FAILURE)
     assert waiting.status is Status.PENDING
-    assert await store.due(limit=10) == []
+    assert await due(store) == ()
 
     impatient = a_lease(url)
     entry = await store.claim(a_claim(url, impatient, known_settled=waiting.settled))
@@ -261,7 +261,7 @@ async def test_postponed_job_counts_the_attempt_and_a_released_one_does_not(stor
     given_back = await found(store.find(url))
     assert given_back.job is not None
     assert (given_back.job.attempts, given_back.job.token) == (1, None)
-    assert [entry.id for entry in await store.due(limit=10)] == [url.id]
+    assert [entry.id for entry in await due(store)] == [url.id]
 
 
 @pytest.mark.gen_test
@@ -297,7 +297,7 @@ async def test_each_lease_that_ran_out_is_counted(hasty_store: MongoStore, store
         entry = await hasty_store.claim(a_claim(url, a_lease(url), known_settled="" if losses else None))
         assert entry.job is not None
         assert (entry.job.losses, entry.job.attempts) == (losses, 0)
-        await wait_until_async(lambda: store.due(limit=10), timeout_s=5)
+        await wait_until_async(lambda: due(store), timeout_s=5)
 
 
 @pytest.mark.gen_test
@@ -317,12 +317,12 @@ async def test_due_jobs_can_be_read_on(store: MongoStore) -> None:
     urls = [a_url() for _ in range(4)]
     for url in urls:
         await store.claim(a_claim(url))
-        await wait_until_async(lambda url=url: store.due(limit=10), timeout_s=5)
+        await wait_until_async(lambda url=url: due(store), timeout_s=5)
     seen: list[str] = []
     after = None
-    while entries := await store.due(1, after=after):
-        seen += [entry.id for entry in entries]
-        after = entries[-1]
+    while (jobs := await store.due(1, after=after)).entries:
+        seen += [entry.id for entry in jobs.entries]
+        after = jobs.last
     assert seen == [url.id for url in urls]
 
 
@@ -335,11 +335,11 @@ async def test_jobs_due_at_one_instant_are_read_on_and_hosts_can_be_left_out(sto
     await store._records.update_many({}, {"$set": {"job.due_ms": 1}})
     seen: list[str] = []
     after = None
-    while entries := await store.due(2, after=after):
-        seen += [entry.id for entry in entries]
-        after = entries[-1]
+    while (jobs := await store.due(2, after=after)).entries:
+        seen += [entry.id for entry in jobs.entries]
+        after = jobs.last
     assert sorted(seen) == sorted(url.id for url in [*full, *others])
-    assert {entry.id for entry in await store.due(10, except_hosts=["full.example"])} == {url.id for url in others}
+    assert {entry.id for entry in await due(store, except_hosts=["full.example"])} == {url.id for url in others}
 
 
 @pytest.mark.gen_test

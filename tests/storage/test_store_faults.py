@@ -16,7 +16,7 @@ from metadata_inventory.record import Entry
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 from metadata_inventory.storage.mongo import MongoStore
 from tests.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
-from tests.storage.conftest import OpenStore
+from tests.storage.conftest import OpenStore, due
 from tests.waiting import wait_until_async
 
 POLICY = a_policy()
@@ -73,7 +73,17 @@ async def test_document_that_cannot_be_read_hides_no_other(store: MongoStore) ->
     await store.claim(a_claim(odd))
     await store._records.update_one({"_id": odd.id}, {"$set": {"status": "of a later version"}})
     await store.claim(a_claim(url))
-    assert [entry.id for entry in await store.due(limit=10)] == [url.id]
+    assert [entry.id for entry in await due(store)] == [url.id]
+
+
+@pytest.mark.gen_test
+async def test_lease_that_cannot_be_renewed_costs_no_other_its_own(store: MongoStore) -> None:
+    """The server is never given the first one: BSON has no lone surrogates."""
+    unsendable = replace(a_url(), href="https://example.com/\ud800")
+    url = a_url()
+    lease = a_lease(url)
+    await store.claim(a_claim(url, lease))
+    assert await store.renew([a_lease(unsendable), lease]) == {lease.token: True}
 
 
 def test_reads_go_to_the_primary_whatever_the_uri_says(open_store: OpenStore, mongo_uri: str) -> None:

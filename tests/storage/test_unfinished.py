@@ -10,7 +10,7 @@ from metadata_inventory.capture import Header
 from metadata_inventory.record import ANY, Retry, Status
 from metadata_inventory.storage.mongo import MAX_INLINE_BYTES, MongoStore
 from tests.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
-from tests.storage.conftest import found
+from tests.storage.conftest import due, found
 from tests.waiting import wait_until_async
 
 STORED_FAILURE = a_policy().stored_failure(a_failure(), attempts=1, delay_s=None)
@@ -29,7 +29,7 @@ async def test_unfinished_capture_is_served_and_its_job_waits_for_the_next_attem
     assert (entry.job.attempts, entry.job.kept, entry.job.token) == (1, 9, None)
     read = await found(store.find(url))
     assert read.capture == capture
-    assert await store.due(limit=10) == []
+    assert await due(store) == ()
 
     again = a_lease(url)
     await store.claim(a_claim(url, again, known_settled=ANY, hasten=True))
@@ -46,7 +46,7 @@ async def test_what_was_kept_is_known_to_the_next_attempt(store: MongoStore) -> 
     first, second = a_lease(url), a_lease(url)
     await store.claim(a_claim(url, first))
     await store.complete(first, a_capture(url), Retry(delay_ms=0, kept=9))
-    await wait_until_async(lambda: store.due(limit=10), timeout_s=5)
+    await wait_until_async(lambda: due(store), timeout_s=5)
     entry = await store.claim(a_claim(url, second, known_settled=first.token))
     assert entry.job is not None
     assert (entry.job.token, entry.job.kept, entry.job.attempts) == (second.token, 9, 1)

@@ -1,0 +1,130 @@
+"""The backlog alone, on the real store, with a `take` that a test holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+import pytest
+
+from metadata_inventory.backlog import MAX_OVERTAKERS, PAGE, Backlog
+from metadata_inventory.errors import StorageUnavailable
+from metadata_inventory.record import DueJobs, Entry, Place
+from metadata_inventory.storage.mongo import MongoStore
+from metadata_inventory.urls import NormalizedUrl
+from tests.builders import a_claim, a_url
+from tests.waiting import wait_until_async
+
+
+class CountingStore(MongoStore):
+    """Counts what it is asked for."""
+
+    pages = 0
+    counts = 0
+
+    async def due(self, limit: int, *, after: Place | None = None, except_hosts: Collection[str] = ()) -> DueJobs:
+        self.pages += 1
+        return await super().due(limit, after=after, except_hosts=except_hosts)
+
+    async def backlog(self, limit: int) -> int:
+        self.counts += 1
+        return await super().backlog(limit)
+
+
+class Room:
+    """Says what there is room for, and keeps what was taken."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.there_is = True
+        self.asked = 0
+
+    def take(self, url: NormalizedUrl, entry: Entry) -> bool:
+        if self.there_is:
+            self.taken.append(url.href)
+        return self.there_is
+
+    def has_room(self, host: str) -> bool:
+        return self.there_is
+
+    def full(self) -> bool:
+        self.asked += 1
+        return not self.there_is
+
+
+@asynccontextmanager
+async def watching(store: MongoStore, room: Room) -> AsyncIterator[Backlog]:
+    store.start()
+    backlog = Backlog(store, room.take, room.has_room, room.full, limit=1)
+    task = asyncio.create_task(backlog.watch())
+    try:
+        yield backlog
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await store.close()
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_looked_through_while_there_is_no_room_for_any_host(
+    mongo_uri: str, database_name: str
+) -> None:
+    store, room, url = CountingStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(), a_url()
+    room.there_is = False
+    async with watching(store, room) as backlog:
+        await store.claim(a_claim(url))
+        backlog.note(url.host)
+        for asked in (2, 3, 4):
+            backlog.room_made()
+            await wait_until_async(lambda asked=asked: room.asked >= asked, 10)
+        assert store.pages == 0
+        assert backlog.holds(url.host)
+        room.there_is = True
+        backlog.room_made()
+        await wait_until_async(lambda: room.taken == [url.href], 10)
+        await wait_until_async(lambda: not backlog.holds(url.host), 10)
+
+
+@pytest.mark.gen_test
+async def test_what_cannot_be_read_hides_nothing_behind_it(mongo_uri: str, database_name: str) -> None:
+    store, room, url = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(), a_url()
+    store.start()
+    await asyncio.gather(*(store.claim(a_claim(a_url())) for _ in range(PAGE)))
+    await store._records.update_many({}, {"$set": {"status": "of a later version"}})
+    await store._records.update_one({}, {"$set": {"status": "pending", "normalized_url": "no URL"}})
+    await store.claim(a_claim(url))
+    async with watching(store, room):
+        await wait_until_async(lambda: room.taken == [url.href], 10)
+
+
+@pytest.mark.gen_test
+async def test_what_waits_for_a_host_is_overtaken_by_a_few_only(mongo_uri: str, database_name: str) -> None:
+    store, room, url = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(), a_url()
+    room.there_is = False
+    async with watching(store, room) as backlog:
+        await store.claim(a_claim(url))
+        backlog.note(url.host)
+        assert [backlog.lets_pass(url.host) for _ in range(MAX_OVERTAKERS + 2)] == [True] * MAX_OVERTAKERS + [False] * 2
+        assert backlog.lets_pass(a_url().host), "each host for itself"
+        room.there_is = True
+        backlog.room_made()
+        await wait_until_async(lambda: room.taken == [url.href], 10)
+        assert backlog.lets_pass(url.host)
+
+
+@pytest.mark.gen_test
+async def test_who_asks_while_the_database_is_away_is_told_after_one_wait(database_name: str) -> None:
+    store = CountingStore("mongodb://127.0.0.1:1", database_name, timeout_s=0.5, lease_ms=15_000)
+    async with watching(store, Room()) as backlog:
+        answers = await asyncio.gather(*(backlog.is_full() for _ in range(20)), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [StorageUnavailable] * 20
+        assert store.counts == 1
+
+
+@pytest.mark.gen_test
+async def test_what_is_put_down_since_the_count_counts(mongo_uri: str, database_name: str) -> None:
+    store = CountingStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000)
+    async with watching(store, Room()) as backlog:
+        assert await asyncio.gather(*(backlog.is_full() for _ in range(3))) == [False, True, True]
+        assert store.counts == 1
