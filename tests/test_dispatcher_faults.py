@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import pytest
 
 from metadata_inventory.backlog import PAGE
 from metadata_inventory.bootstrap import now
-from metadata_inventory.capture import CollectionOrder, Outcome
-from metadata_inventory.dispatcher import Dispatcher
 from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.record import Lease, Status
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.urls import normalize
-from tests.builders import a_capture, a_claim, a_lease, a_policy, a_url
+from tests.builders import a_claim, a_lease, a_url
+from tests.dispatching import HeldCollector, dispatching
 from tests.waiting import wait_until_async
-
-POLICY = a_policy()
-
-
-class HeldCollector:
-    """A Collector whose collections end when the test lets them. `full_host` has no room."""
-
-    def __init__(self, full_host: str = "") -> None:
-        self.orders: list[CollectionOrder] = []
-        self.given_up: list[CollectionOrder] = []
-        self.released = asyncio.Event()
-        self._full_host = full_host
-
-    def room(self, host: str, ahead: Sequence[str] = ()) -> int:
-        return 0 if host == self._full_host else 10
-
-    def full(self) -> bool:
-        return False
-
-    async def collect(self, order: CollectionOrder, host: str) -> Outcome:
-        self.orders.append(order)
-        try:
-            await self.released.wait()
-        except asyncio.CancelledError:
-            self.given_up.append(order)
-            raise
-        return a_capture(normalize(order.url))
 
 
 class FaultyStore(MongoStore):
@@ -64,32 +35,6 @@ class SilentStore(MongoStore):
 
     async def renew(self, leases: Sequence[Lease]) -> dict[str, bool]:
         raise StorageUnavailable
-
-
-@asynccontextmanager
-async def dispatching(
-    store: MongoStore, collector: HeldCollector, *, lease_s: float = 15.0, longest_s: float = 600.0
-) -> AsyncIterator[Dispatcher]:
-    store.start()
-    dispatcher = Dispatcher(
-        store,
-        store,
-        collector,
-        POLICY,
-        now=now,
-        owner="node-1",
-        lease_s=lease_s,
-        renew_s=0.2,
-        longest_s=longest_s,
-        queue_limit=1_000,
-    )
-    dispatcher.start()
-    try:
-        yield dispatcher
-    finally:
-        await dispatcher.stop(grace_s=0)
-        await dispatcher.give_back()
-        await store.close()
 
 
 @pytest.mark.gen_test

@@ -47,6 +47,15 @@ class Batcher(Generic[Item, Answer]):
             self._worker = asyncio.create_task(self._work())
         return await answer
 
+    async def close(self) -> None:
+        """Break off what is under way; whoever waits for it is cancelled."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        for _, answer in self._waiting:
+            answer.cancel()
+        self._waiting.clear()
+
     async def _work(self) -> None:
         try:
             while self._waiting:

@@ -71,8 +71,9 @@ class MongoStore:
         self._lease_ms = lease_ms
         self._bodies = BodyFiles(AsyncGridFSBucket(self.connection.database, bucket_name="bodies"))
         self._write: Batcher[Write, None] = Batcher(self._write_batch, size=lambda write: write.size_bytes)
-        # Apart, so that leases do not run out behind large bodies.
+        # Apart, so that leases do not run out behind large bodies, or slow reads.
         self._write_renewal: Batcher[Write, None] = Batcher(self._write_batch)
+        self._read_renewal: Batcher[str, Document | None] = Batcher(self._read_job_batch)
         self._read: Batcher[str, Document | None] = Batcher(self._read_batch)
         self._read_job: Batcher[str, Document | None] = Batcher(self._read_job_batch)
 
@@ -81,6 +82,8 @@ class MongoStore:
         self.connection.start()
 
     async def close(self) -> None:
+        batchers = (self._write, self._write_renewal, self._read, self._read_job, self._read_renewal)
+        await asyncio.gather(*(batcher.close() for batcher in batchers))
         await self.connection.close()
 
     # RecordStore
@@ -170,7 +173,7 @@ class MongoStore:
 
     async def _renew(self, lease: Lease) -> bool:
         await self._write_renewal(Write(claims.renew(lease, self._lease_ms)))
-        document = await self._read_job(lease.url.href)
+        document = await self._read_renewal(lease.url.href)
         return document is not None and claims.holder(document) == lease.token
 
     async def _settle(self, lease: Lease, write: Write) -> Entry | None:

@@ -113,3 +113,16 @@ async def test_wrong_number_of_answers_is_an_error_and_no_end() -> None:
     with pytest.raises(ValueError, match="0 answers to 1 items"):
         await batcher(1)
     assert await batcher(1) == 2
+
+
+@pytest.mark.gen_test
+async def test_closed_batcher_leaves_nobody_waiting() -> None:
+    recorder = Recorder()
+    batcher = Batcher(recorder)
+    calls = [asyncio.ensure_future(batcher(1))]
+    await recorder.entered.acquire()
+    calls.append(asyncio.ensure_future(batcher(2)))
+    await asyncio.sleep(0)
+    await batcher.close()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [asyncio.CancelledError] * 2

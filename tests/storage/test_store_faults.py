@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from pymongo import AsyncMongoClient, ReadPreference
+from pymongo import ReadPreference
 from tornado.ioloop import IOLoop
 
 from metadata_inventory.capture import Header
@@ -16,6 +16,7 @@ from metadata_inventory.record import Entry
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 from metadata_inventory.storage.mongo import MongoStore
 from tests.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
+from tests.failpoints import block_commands, fail_commands
 from tests.storage.conftest import OpenStore, due
 from tests.waiting import wait_until_async
 
@@ -102,12 +103,6 @@ def impatient_store(open_store: OpenStore) -> MongoStore:
     return open_store(timeout_s=0.5)
 
 
-async def fail_commands(mongo_uri: str, *commands: str, mode: dict[str, int], **fault: Any) -> None:
-    async with AsyncMongoClient[dict[str, Any]](mongo_uri) as admin:
-        data = {"failCommands": commands, **fault}
-        await admin.admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
-
-
 # What a primary answers while it becomes another one, or ends; and what it says when the others are behind.
 UNKNOWN: dict[str, dict[str, Any]] = {
     "cut off": {"closeConnection": True},
@@ -168,7 +163,7 @@ async def test_write_that_lands_after_it_was_given_up_is_a_lease(impatient_store
     await store.check()
     url = a_url()
     lease = a_lease(url)
-    await fail_commands(mongo_uri, "update", mode={"times": 1}, blockConnection=True, blockTimeMS=1_000)
+    await block_commands(mongo_uri, "update", times=1, block_s=1.0)
     with pytest.raises(StorageUnavailable):
         async with asyncio.timeout(5):
             await store.claim(a_claim(url, lease))

@@ -1,0 +1,54 @@
+"""How long the indexes may take, and what operations do meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from metadata_inventory.errors import StorageUnavailable
+from metadata_inventory.storage import connection
+from metadata_inventory.storage.mongo import MongoStore
+from tests.builders import a_url
+from tests.failpoints import block_commands, fail_commands
+from tests.storage.conftest import OpenStore
+from tests.waiting import wait_until_async
+
+TIMEOUT_S = 0.5
+
+
+@pytest.fixture
+def unprepared_store(io_loop: IOLoop, mongo_uri: str, open_store: OpenStore) -> Iterator[MongoStore]:
+    """Each of its indexes takes longer than an operation may."""
+    io_loop.run_sync(lambda: block_commands(mongo_uri, "createIndexes", times=1_000, block_s=2 * TIMEOUT_S))
+    yield open_store(timeout_s=TIMEOUT_S)
+    io_loop.run_sync(lambda: fail_commands(mongo_uri, mode={"times": 0}))
+
+
+async def is_ready(store: MongoStore) -> bool:
+    try:
+        await store.check()
+    except StorageUnavailable:
+        return False
+    return True
+
+
+@pytest.mark.gen_test
+async def test_indexes_may_take_longer_than_an_operation(unprepared_store: MongoStore) -> None:
+    """Broken off by the bound of operations they would never be there: whoever began anew would be as slow."""
+    asked_at = time.monotonic()
+    with pytest.raises(StorageUnavailable):
+        await unprepared_store.find(a_url())
+    assert time.monotonic() - asked_at < 5, "what needs them waits no longer than an operation may"
+    await wait_until_async(lambda: is_ready(unprepared_store), 15)
+
+
+def test_index_that_takes_far_too_long_is_begun_anew(
+    io_loop: IOLoop, mongo_uri: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "INDEX_BUILD_S", TIMEOUT_S)
+    io_loop.run_sync(lambda: block_commands(mongo_uri, "createIndexes", times=1, block_s=6))
+    store = open_store(timeout_s=20)
+    io_loop.run_sync(store.check, timeout=4)
