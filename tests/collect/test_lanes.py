@@ -19,7 +19,7 @@ import pytest
 
 from metadata_inventory.capture import Capture, Failure, FailureCode
 from metadata_inventory.collect import child
-from metadata_inventory.collect.lane_process import LaneProcess
+from metadata_inventory.collect.lane_process import LaneLost, LaneProcess
 from metadata_inventory.collect.lanes import Lanes
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.errors import StartError
@@ -29,6 +29,7 @@ from tests.collect.lanes import (
     begin,
     children,
     collect,
+    forkserver,
     is_alive,
     process_of,
     run,
@@ -216,6 +217,44 @@ def test_a_child_that_cannot_start_is_told_at_the_start(monkeypatch: pytest.Monk
         with pytest.raises(StartError):
             await lanes.start()
         await lanes.close()
+
+    run(test())
+
+
+def test_a_forkserver_that_stands_still_is_not_waited_for_beyond_the_bound() -> None:
+    async def test() -> None:
+        async with running(lanes=1):
+            server = forkserver()
+            process = LaneProcess(CollectorOptions(destinations=LOOPBACK))
+            server.suspend()
+            try:
+                with pytest.raises(LaneLost):
+                    await asyncio.wait_for(process.start(0.5), DEADLINE_S / 3)
+                await asyncio.wait_for(process.end(), DEADLINE_S / 3)
+            finally:
+                server.resume()
+                assert process._spawning is not None
+                await process._spawning
+                await process.end()  # what came late
+            await until(lambda: len(children()) == 1)
+
+    run(test())
+
+
+def test_a_lane_whose_forkserver_stands_still_says_so_and_goes_on_later(origin: Origin) -> None:
+    async def test() -> None:
+        async with running(lanes=1, patience_s=0.5, start_s=0.5) as lanes:
+            server = forkserver()
+            server.suspend()
+            try:
+                children()[0].kill()
+                lost = await collect(lanes, origin)  # it was handed to the process that is no more
+                told = await asyncio.wait_for(collect(lanes, origin), 0.6 * DEADLINE_S)
+            finally:
+                server.resume()
+            codes = [outcome.code for outcome in (lost, told) if isinstance(outcome, Failure)]
+            assert codes == [FailureCode.WORKER_LOST, FailureCode.INTERNAL_ERROR]
+            assert isinstance(await collect(lanes, origin), Capture)
 
     run(test())
 
