@@ -26,8 +26,9 @@ PAUSE_S = 0.02
 # Read at once, and how many times in one look.
 PAGE = 100
 PAGES = 20
-# A count of what waits is believed for so long.
+# A count of what waits is believed for so long, or for so many times what it took.
 COUNT_S = 1.0
+COUNT_SHARE = 5
 # So many may go before what waits for their host; then one of those that wait is taken.
 MAX_OVERTAKERS = 8
 
@@ -58,8 +59,9 @@ class Backlog:
         self._overtakers: Counter[str] = Counter()  # by host, since one of its waiting jobs was taken
         self._looking = False
         self._counting: asyncio.Task[None] | None = None
-        self._counted_at = float("-inf")
+        self._counted_until = float("-inf")
         self._count = 0
+        self._by_host: Counter[str] = Counter()  # of hosts that have many, and of what was put down since the count
 
     def holds(self, host: str) -> bool:
         """Whether jobs of the host are known to wait: who comes later is not to overtake them."""
@@ -86,22 +88,35 @@ class Backlog:
         """A job becomes due after `delay_s`; it is looked for then."""
         asyncio.get_running_loop().call_later(delay_s, self._stirred.set)
 
-    async def is_full(self) -> bool:
-        """Whether enough waits already. The count is at most a second old, and made once for all who ask meanwhile.
+    async def is_full(self, host: str) -> bool:
+        """Whether enough waits already, for one more of the host: it may have as many as there are places left.
+
+        So a host alone gets half of all places, two a third each, and however many have much, one that has nothing
+        waiting finds a place. The count is at most a second old, or a few times what it took, and made once for
+        all who ask meanwhile.
 
         Raises StorageUnavailable, to all of them at once.
         """
-        if time.monotonic() - self._counted_at > COUNT_S:
+        if time.monotonic() >= self._counted_until:
             if self._counting is None:
                 self._counting = asyncio.create_task(self._recount())
                 self._counting.add_done_callback(self._counted)
             await asyncio.shield(self._counting)
+        free = self._limit - self._count
+        if free <= 0 or self._by_host[host] > free:
+            return True
         self._count += 1
-        return self._count > self._limit
+        self._by_host[host] += 1
+        return False
 
     async def _recount(self) -> None:
-        self._count = await self._store.backlog(self._limit)
-        self._counted_at = time.monotonic()
+        began_at = time.monotonic()
+        count = await self._store.backlog(self._limit)
+        # Below a quarter of all places no host has more than its share, and what comes until the next count is noted.
+        many = await self._store.backlog_by_host(max(1, self._limit // 100)) if 4 * count > self._limit else {}
+        self._count, self._by_host = count, Counter(many)
+        ended_at = time.monotonic()
+        self._counted_until = ended_at + max(COUNT_S, COUNT_SHARE * (ended_at - began_at))
 
     def _counted(self, counting: asyncio.Task[None]) -> None:
         self._counting = None

@@ -15,6 +15,7 @@ from metadata_inventory.collect.lanes import Lanes
 from metadata_inventory.collect.options import CollectorOptions, HeaderLimits, LaneSettings
 from metadata_inventory.config import Settings
 from metadata_inventory.dispatcher import Dispatcher
+from metadata_inventory.errors import CollectorUnavailable
 from metadata_inventory.inventory import Inventory
 from metadata_inventory.keys import KeyRing
 from metadata_inventory.policy import CollectPolicy
@@ -80,7 +81,7 @@ class Service:
         )
         self.services = Services(
             inventory=Inventory(self._store, self._dispatcher, policy, destinations, now=now),
-            check=Readiness(self._store.check),
+            check=Readiness(self._check),
             access=_access(settings),
             queue=Queue(MongoQueue(self._store.connection), limit=settings.queue_limit),
             requests=Requests(),
@@ -94,6 +95,12 @@ class Service:
         self._store.start()
         await self._lanes.start()
         self._dispatcher.start()
+
+    async def _check(self) -> None:
+        """Raises CollectorUnavailable, StorageUnavailable."""
+        if self._lanes.down:
+            raise CollectorUnavailable
+        await self._store.check()
 
     async def close(self) -> None:
         """Let running collections end within the grace, end every child, then give back what they had left."""

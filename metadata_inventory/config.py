@@ -173,8 +173,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(ge=0, le=LONG_S, description="Age in seconds past which a GET refreshes behind its answer; 0 is never."),
     ] = 0.0
     queue_limit: Annotated[
-        int, Meta(ge=1, le=10_000_000, description="Collections that may wait; past it new ones are refused.")
-    ] = 10_000
+        int,
+        Meta(
+            ge=1, le=10_000_000, description="Collections that may wait; past it new ones are refused. One host: half."
+        ),
+    ] = 20_000
 
     def __post_init__(self) -> None:
         if self.renew_s * 2 > self.lease_s:

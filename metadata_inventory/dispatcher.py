@@ -128,7 +128,7 @@ class Dispatcher:
         )
         if lease is not None:
             return await asyncio.shield(self._attempt(request, lease).answer)
-        if await self._backlog.is_full():
+        if await self._backlog.is_full(url.host):
             waiting = await self._records.find(url)
             if waiting is None or waiting.job is None:
                 raise QueueFull

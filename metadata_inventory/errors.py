@@ -14,7 +14,7 @@ broken infrastructure. Only `web/` knows which HTTP status a class gets; only ad
         AccessRefused
           TokenMissing, TokenInvalid, InsufficientScope, HostNotAllowed, CrossSiteRefused
       Unavailable
-        StorageUnavailable, QueueFull, RateLimited, TooManyConnections
+        StorageUnavailable, CollectorUnavailable, QueueFull, RateLimited, TooManyConnections
       CaptureTooLarge
       StartError
         InvalidSettings, DataDirectoryInUse, AddressInUse, EmbeddedDatabaseFailed
@@ -165,6 +165,13 @@ class StorageUnavailable(Unavailable):
 
     code = "storage_unavailable"
     summary = "The database does not answer."
+
+
+class CollectorUnavailable(Unavailable):
+    """No process could be started that collects. What was to be collected is as it was."""
+
+    code = "collector_unavailable"
+    summary = "No collector can be started."
 
 
 class QueueFull(Unavailable):

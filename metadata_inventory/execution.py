@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from metadata_inventory.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
-from metadata_inventory.errors import StorageUnavailable
+from metadata_inventory.errors import CollectorUnavailable, StorageUnavailable
 from metadata_inventory.policy import MAX_LOSSES, CollectPolicy, fullness
 from metadata_inventory.ports import ClaimStore, Collector
 from metadata_inventory.record import Entry, Job, Lease, Retry
@@ -110,6 +110,10 @@ class Execution:
         except TimeoutError:
             logger.warning("a lease was lost", extra=about)
             return None
+        except CollectorUnavailable:  # others may have room, and the attempt is not counted
+            with contextlib.suppress(StorageUnavailable):
+                await self._store.release(lease)
+            return None
         try:
             return await _offer(lambda: self._settle(lease, outcome, job), unanswered)
         except StorageUnavailable:
@@ -132,6 +136,8 @@ class Execution:
         order = CollectionOrder(token=lease.token, url=lease.url.href, alone=suspected)
         try:
             return await self._collector.collect(order, lease.url.host)
+        except CollectorUnavailable:
+            raise
         except Exception:
             logger.exception("the collector failed", extra={"record": lease.url.id, "host": lease.url.host})
             return self._internal_failure("The collector failed.")
@@ -140,22 +146,22 @@ class Execution:
         return Failure(code=FailureCode.INTERNAL_ERROR, detail=detail, at=self._now())
 
     async def _settle(self, lease: Lease, outcome: Outcome, job: Job) -> Entry | None:
-        if isinstance(outcome, Failure):
-            return await self._settle_failure(lease, outcome, job)
-        brought = fullness(outcome)
-        if brought is not None and job.kept is not None and brought < job.kept:
-            return await self._settle_failure(lease, _came_short(outcome), job)
-        return await self._store.complete(lease, outcome, self._retry(outcome, brought, job))
-
-    def _retry(self, capture: Capture, brought: int | None, job: Job) -> Retry | None:
-        if brought is None:
-            return None
-        delay_s = self._policy.capture_retry_delay_s(capture, job.attempts + 1, random.random())
-        return None if delay_s is None else Retry(delay_ms=round(delay_s * 1000), kept=brought)
-
-    async def _settle_failure(self, lease: Lease, failure: Failure, job: Job) -> Entry | None:
         attempts = job.attempts + 1
-        delay_s = self._policy.retry_delay_s(failure.code, attempts, random.random())
+        if isinstance(outcome, Failure):
+            delay_s = self._policy.retry_delay_s(outcome.code, attempts, random.random())
+            return await self._settle_failure(lease, outcome, attempts, delay_s)
+        brought = fullness(outcome)
+        if brought is None:
+            return await self._store.complete(lease, outcome)
+        delay_s = self._policy.capture_retry_delay_s(outcome, attempts, random.random())
+        if job.kept is not None and brought < job.kept:
+            return await self._settle_failure(lease, _came_short(outcome), attempts, delay_s)
+        retry = None if delay_s is None else Retry(delay_ms=round(delay_s * 1000), kept=brought)
+        return await self._store.complete(lease, outcome, retry)
+
+    async def _settle_failure(
+        self, lease: Lease, failure: Failure, attempts: int, delay_s: float | None
+    ) -> Entry | None:
         stored = self._policy.stored_failure(failure, attempts, delay_s)
         if delay_s is None:
             return await self._store.fail(lease, stored)
@@ -165,7 +171,7 @@ class Execution:
 def _came_short(capture: Capture) -> Failure:
     return Failure(
         code=FailureCode.HTTP_RESPONSE_INCOMPLETE,
-        detail="Another attempt brought less than the one before it, which is kept.",
+        detail="Another attempt brought less than an earlier one, which is kept.",
         at=capture.fetched_at,
         exchanges=capture.exchanges,
     )

@@ -117,7 +117,7 @@ def _retry_after_s(capture: Capture) -> float | None:
         return None
     if given[-1].isascii() and given[-1].isdigit():
         return float(given[-1][:9])
-    with contextlib.suppress(ValueError):  # neither a number nor a date
+    with contextlib.suppress(ValueError, OverflowError):  # neither a number nor a date that there is
         until = parsedate_to_datetime(given[-1])
         return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - capture.fetched_at).total_seconds())
     return None

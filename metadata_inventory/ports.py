@@ -62,7 +62,10 @@ class ClaimStore(Protocol):
         """Up to `limit` jobs that anybody may take now, longest due first; those behind `after`."""
 
     async def backlog(self, limit: int) -> int:
-        """How many jobs are due and have no lease, counted up to `limit`."""
+        """How many jobs nobody holds, due or not, counted up to `limit`."""
+
+    async def backlog_by_host(self, at_least: int) -> dict[str, int]:
+        """The hosts of which nobody holds so many jobs, and how many these are."""
 
 
 class QueueStore(Protocol):
@@ -79,7 +82,7 @@ class QueueStore(Protocol):
 
 
 class Collector(Protocol):
-    """Carries out orders; each ends as an outcome, never as an exception."""
+    """Carries out orders. Each ends as an outcome, or as CollectorUnavailable: then nothing has been done of it."""
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         """How many more collections of this host can begin now, after one of each of the hosts `ahead` has begun."""

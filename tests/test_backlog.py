@@ -12,9 +12,11 @@ from metadata_inventory.backlog import MAX_OVERTAKERS, PAGE, Backlog
 from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.record import DueJobs, Entry, Place
 from metadata_inventory.storage.mongo import MongoStore
-from metadata_inventory.urls import NormalizedUrl
-from tests.builders import a_claim, a_url
+from metadata_inventory.urls import NormalizedUrl, normalize
+from tests.builders import a_claim, a_failure, a_lease, a_policy, a_url
 from tests.waiting import wait_until_async
+
+POLICY = a_policy()
 
 
 class CountingStore(MongoStore):
@@ -54,9 +56,9 @@ class Room:
 
 
 @asynccontextmanager
-async def watching(store: MongoStore, room: Room) -> AsyncIterator[Backlog]:
+async def watching(store: MongoStore, room: Room, limit: int = 1) -> AsyncIterator[Backlog]:
     store.start()
-    backlog = Backlog(store, room.take, room.has_room, room.full, limit=1)
+    backlog = Backlog(store, room.take, room.has_room, room.full, limit=limit)
     task = asyncio.create_task(backlog.watch())
     try:
         yield backlog
@@ -117,7 +119,7 @@ async def test_what_waits_for_a_host_is_overtaken_by_a_few_only(mongo_uri: str, 
 async def test_who_asks_while_the_database_is_away_is_told_after_one_wait(database_name: str) -> None:
     store = CountingStore("mongodb://127.0.0.1:1", database_name, timeout_s=0.5, lease_ms=15_000)
     async with watching(store, Room()) as backlog:
-        answers = await asyncio.gather(*(backlog.is_full() for _ in range(20)), return_exceptions=True)
+        answers = await asyncio.gather(*(backlog.is_full("example.com") for _ in range(20)), return_exceptions=True)
         assert [type(answer) for answer in answers] == [StorageUnavailable] * 20
         assert store.counts == 1
 
@@ -126,5 +128,22 @@ async def test_who_asks_while_the_database_is_away_is_told_after_one_wait(databa
 async def test_what_is_put_down_since_the_count_counts(mongo_uri: str, database_name: str) -> None:
     store = CountingStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000)
     async with watching(store, Room()) as backlog:
-        assert await asyncio.gather(*(backlog.is_full() for _ in range(3))) == [False, True, True]
+        assert await asyncio.gather(*(backlog.is_full("example.com") for _ in range(3))) == [False, True, True]
         assert store.counts == 1
+
+
+@pytest.mark.gen_test
+async def test_a_host_has_as_many_waiting_as_there_are_places_left(mongo_uri: str, database_name: str) -> None:
+    """Those waiting for their retry count as well; with 200 places one host gets about 100, the next one about 50."""
+    store = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000)
+    crowd = [normalize(f"https://crowd.example/{number}") for number in range(90)]
+    lease = a_lease(crowd[0])
+    async with watching(store, Room(), limit=200) as backlog:
+        await store.claim(a_claim(crowd[0], lease))
+        await store.postpone(lease, POLICY.stored_failure(a_failure(), 1, 60), delay_ms=60_000)
+        await asyncio.gather(*(store.claim(a_claim(url)) for url in crowd[1:]))
+        answers = [await backlog.is_full("crowd.example") for _ in range(30)]
+        assert answers == [False] * 11 + [True] * 19
+        answers = [await backlog.is_full("other.example") for _ in range(60)]
+        assert answers == [False] * 50 + [True] * 10
+        assert [await backlog.is_full(f"{number}.example") for number in range(50)] == [False] * 49 + [True]

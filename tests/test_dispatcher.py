@@ -254,6 +254,51 @@ def test_retry_after_is_waited_for_and_then_asked_again(
         assert shared_origin.count(path) == 2
 
 
+def test_retry_after_is_waited_for_also_when_more_was_had_before(
+    mongo_uri: str, database: str, tmp_path: Path, shared_origin: Origin, records: Collection[dict[str, Any]]
+) -> None:
+    """A body that was cut is kept; then the server says when to come back, which its retry would not wait for."""
+    path = f"/{uuid.uuid4().hex}"
+    url = normalize(shared_origin.url(path))
+    shared_origin.answer(path, b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n123456789")
+    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database, "INVENTORY_RETRY_BASE_S": "1.5"}
+    with Service(tmp_path, "--allow-destination", "127.0.0.0/8", environ=environ) as service:
+        service.wait_for_answer()
+        assert post(service, url.href)[0] == 201
+        shared_origin.page(path, "later", 503, headers=[("Retry-After", "60")])
+        document = wait_until(lambda: records.find_one({"_id": url.id, "failure.attempts": 2}), 20)
+        assert document["capture"]["body"]["truncated"] == "disconnect"
+        assert document["job"]["due_ms"] / 1000 - document["checked_at"].replace(tzinfo=UTC).timestamp() > 59
+
+
+def test_one_host_leaves_the_queue_room_for_others(
+    mongo_uri: str, database: str, tmp_path: Path, records: Collection[dict[str, Any]]
+) -> None:
+    environ = {
+        "MONGO_URI": mongo_uri,
+        "INVENTORY_DATABASE": database,
+        "INVENTORY_HOST_CONCURRENCY": "1",
+        "INVENTORY_QUEUE_LIMIT": "40",
+        "INVENTORY_SHUTDOWN_GRACE_S": "0",
+    }
+    with (
+        Origin(addresses=("127.0.0.1", "127.0.0.2")) as origin,
+        Service(tmp_path, "--allow-destination", "127.0.0.0/8", environ=environ) as service,
+    ):
+        service.wait_for_answer()
+        for number in range(60):
+            origin.hold(f"/crowd/{number}")
+            origin.hold(f"/other/{number}")
+        statuses = [get(service, origin.url(f"/crowd/{number}", host="127.0.0.1"))[0] for number in range(60)]
+        assert statuses[:20] == [202] * 20
+        assert set(statuses[24:]) == {503}, "half of all places, and the one that runs"
+        statuses = [get(service, origin.url(f"/other/{number}", host="127.0.0.2"))[0] for number in range(10)]
+        assert statuses == [202] * 10
+        for number in range(60):
+            origin.release(f"/crowd/{number}")
+            origin.release(f"/other/{number}")
+
+
 def test_many_urls_of_one_host_hold_up_no_other_host(
     mongo_uri: str, database: str, tmp_path: Path, records: Collection[dict[str, Any]]
 ) -> None:

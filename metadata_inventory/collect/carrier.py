@@ -17,7 +17,7 @@ from metadata_inventory.collect.lane_process import LaneLost, LaneProcess
 from metadata_inventory.collect.options import CollectorOptions, LaneSettings
 from metadata_inventory.collect.outcomes import DETAILS
 from metadata_inventory.collect.worker import fault, now
-from metadata_inventory.errors import StartError
+from metadata_inventory.errors import CollectorUnavailable, StartError
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,11 @@ class Errand:
     def end_by_fault(self) -> None:
         """Nothing was wrong with it: this system failed."""
         self.end(fault())
+
+    def refuse(self) -> None:
+        """There is no process that could take it."""
+        if not self.outcome.done():
+            self.outcome.set_exception(CollectorUnavailable())
 
     def lose(self) -> None:
         self.end(Failure(code=FailureCode.WORKER_LOST, detail=DETAILS[FailureCode.WORKER_LOST], at=now()))
@@ -116,6 +121,13 @@ class Carrier:
         errands, self._in_flight, self._abandoned = self._in_flight, {}, []
         for errand in errands.values():
             errand.end_by_fault()
+
+    async def refuse(self) -> None:
+        """As `end`, when no process could be started for what is here."""
+        errands, self._in_flight, self._abandoned = self._in_flight, {}, []
+        await self._end_process()
+        for errand in errands.values():
+            errand.refuse()
 
     def _abandon(self, token: str, _: asyncio.Future[Outcome]) -> None:
         """The errand is done; unless it was ended from here, its caller has gone."""

@@ -6,7 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
-_SOON_S = 5.0  # until a collection that waits for its host's gap is under way
+# Whoever is to wait for its host's gap for longer does so where others can take it. Longer than the pause between two
+# looks at what waits there, so that nobody starts late for it.
+_SOON_S = 2.0
 
 
 class Hosts:
@@ -15,16 +17,19 @@ class Hosts:
     def __init__(self, at_once: int, gap_s: float) -> None:
         self._at_once = at_once
         self._gap_s = gap_s
-        self._may_wait = max(1, int(_SOON_S / gap_s)) if gap_s else at_once
         self._present: Counter[str] = Counter()
         self._under_way: Counter[str] = Counter()
         self._next_start: dict[str, float] = {}  # in the order of the instants, since every gap is the same
 
     def room(self, host: str) -> int:
-        """No more than may be under way, and of those that wait for their gap what is due soon: each holds a place."""
-        present = self._present[host]
-        waiting = present - self._under_way[host]
-        return min(self._at_once - present, self._may_wait - waiting)
+        """No more than may be under way, and of those that wait for their gap what is to start soon."""
+        room = self._at_once - self._present[host]
+        if not self._gap_s:
+            return room
+        pause_s = max(0.0, self._next_start.get(host, 0.0) - time.monotonic())
+        starting = 1 + int((_SOON_S - pause_s) / self._gap_s) if pause_s <= _SOON_S else 0
+        waiting = self._present[host] - self._under_way[host]
+        return max(0, min(room, starting - waiting))
 
     def enter(self, host: str) -> None:
         """One more, which waits."""

@@ -54,6 +54,7 @@ class LaneProcess:
         self._pidfd = -1  # the process itself, whatever multiprocessing believes of it
         self._nudge: Connection | None = None
         self._nudgeable = False
+        self._ended = False
 
     async def start(self, timeout_s: float) -> None:
         """Start and wait for the first answer; raises LaneLost."""
@@ -94,6 +95,8 @@ class LaneProcess:
         self._process = process
         with contextlib.suppress(OSError):  # it has ended already
             self._pidfd = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
+        if self._ended:  # which could not wait so long
+            self._kill()
         return first
 
     async def exchange(self, orders: tuple[CollectionOrder, ...], abandoned: tuple[str, ...], wait_ms: int) -> Results:
@@ -133,9 +136,13 @@ class LaneProcess:
                 self._nudge.send_bytes(b"!")
 
     async def end(self) -> None:
-        """Kill the process and wait, within bounds, until it is gone."""
+        """Kill the process and wait, within bounds, until it is gone; one that is yet to start is killed then."""
+        self._ended = True
         if self._spawning is not None and not self._spawning.done():
             await asyncio.wait({self._spawning}, timeout=_END_S)
+            if not self._spawning.done():
+                self._spawning.add_done_callback(self._forget)
+                return
         self._kill()
         if self._pool is not None:
             gone = asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
@@ -148,6 +155,15 @@ class LaneProcess:
             ended = select.poll()
             ended.register(self._pidfd, select.POLLIN)
             await asyncio.to_thread(ended.poll, _END_S * 1000)
+        self._close()
+
+    def _forget(self, spawning: asyncio.Future[Future[Results]]) -> None:
+        if not spawning.cancelled():
+            spawning.exception()
+        self._close()
+
+    def _close(self) -> None:
+        if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
         if self._nudge is not None:

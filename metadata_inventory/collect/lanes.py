@@ -20,9 +20,12 @@ from metadata_inventory.collect.carrier import Carrier, Errand, Loss
 from metadata_inventory.collect.hosts import Hosts
 from metadata_inventory.collect.options import CollectorOptions, LaneSettings
 from metadata_inventory.collect.quarantine import Quarantine
-from metadata_inventory.errors import StartError
+from metadata_inventory.errors import CollectorUnavailable, StartError
 
 logger = logging.getLogger(__name__)
+
+# Between two tries to start a lane's process, after several have failed at once.
+START_PAUSE_S = 1.0
 
 
 class Lane:
@@ -38,6 +41,7 @@ class Lane:
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self.down = False  # its process does not start, which is tried again and again
 
     async def start(self) -> None:
         """Start the process and wait until it answers; raises StartError."""
@@ -56,21 +60,26 @@ class Lane:
 
     @property
     def full(self) -> bool:
-        return self._closed or len(self._errands) >= self._settings.capacity
+        return self._closed or self.down or len(self._errands) >= self._settings.capacity
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         """`ahead` are the hosts of what is about to come to this lane."""
-        if self._closed:
+        if self._closed or self.down:
             return 0
         room_of_host = self._hosts.room(host) - ahead.count(host)
         return max(0, min(self._settings.capacity - len(self._errands) - len(ahead), room_of_host))
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
-        """Beyond its room, and within its host's gap, the lane lets an order wait. A closed lane fails it."""
+        """Beyond its room, and within its host's gap, the lane lets an order wait. A closed lane fails it.
+
+        Raises CollectorUnavailable when no process can be started for it.
+        """
         errand = Errand(order, host, asyncio.get_running_loop().create_future())
         if self._closed:
             errand.end_by_fault()
             return errand.outcome.result()
+        if self.down:
+            raise CollectorUnavailable
         self._errands.add(errand)
         self._waiting[order.token] = errand
         self._hosts.enter(host)
@@ -95,12 +104,15 @@ class Lane:
             except Loss as loss:
                 self._waiting = {errand.order.token: errand for errand in loss.unsuspected} | self._waiting
                 self._quarantine.add(loss.suspects)
-            except StartError:  # what waits for the process is told so, instead of trying without end
+            except StartError:
                 logger.error("a lane's process does not start", extra={"waiting": len(self._waiting)})
-                await self._give_up()
+                await self._start_again()
             except Exception:  # the edge of the lane's task: whoever waits must not wait for ever
                 logger.exception("a lane is begun again after a fault of its own")
-                await self._give_up()
+                waiting, self._waiting = self._waiting, {}
+                await self._carrier.end()
+                for errand in waiting.values():
+                    errand.end_by_fault()
 
     async def _turn(self) -> None:
         """One exchange, or else the wait for something to exchange."""
@@ -115,11 +127,19 @@ class Lane:
                 async with asyncio.timeout(pause_s):  # not wait_for: on 3.11 that can swallow a cancellation
                     await self._work.wait()
 
-    async def _give_up(self) -> None:
-        await self._carrier.end()
+    async def _start_again(self) -> None:
+        """Refuse what there is and what comes, so that others may take it, until a process has started."""
+        self.down = True
         waiting, self._waiting = self._waiting, {}
         for errand in waiting.values():
-            errand.end_by_fault()
+            errand.refuse()
+        await self._carrier.refuse()
+        while self.down:
+            await asyncio.sleep(START_PAUSE_S)
+            with contextlib.suppress(StartError):
+                await self._carrier.start()
+                self.down = False
+        logger.info("a lane's process has started again")
 
     def _take(self) -> list[Errand]:
         """What may start now, and what was moved here. Suspects of earlier on go to the quarantine, one by one."""
@@ -162,6 +182,11 @@ class Lanes:
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         lane = self._lane(host)
         return lane.room(host, [other for other in ahead if self._lane(other) is lane])
+
+    @property
+    def down(self) -> bool:
+        """Whether no lane has a process, or can start one."""
+        return all(lane.down for lane in self._lanes)
 
     def full(self) -> bool:
         return all(lane.full for lane in self._lanes)

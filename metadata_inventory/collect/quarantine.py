@@ -75,10 +75,11 @@ class Quarantine:
             self.add(loss.suspects[:half])
             self.add(loss.suspects[half:])
         except StartError:
+            logger.error("a quarantined group finds no process")
+            for errand in [*group, *(errand for waiting in self._groups for errand in waiting)]:
+                errand.refuse()
+            self._groups.clear()
             await carrier.end()
-            while self._groups:
-                for errand in self._groups.popleft():
-                    errand.end_by_fault()
         except Exception:  # the edge of the runner's task: whoever waits must not wait for ever
             logger.exception("a quarantined group is ended by a fault of ours")
             await carrier.end()

@@ -62,8 +62,8 @@ def due(after: Place | None, except_hosts: Collection[str]) -> Expression:
 
 # Jobs that somebody holds.
 RUNNING: Expression = {**OWED, "job.lease.token": {"$gt": ""}, "$expr": {"$gt": ["$job.due_ms", NOW]}}
-# Jobs that wait for room.
-WAITING: Expression = {**OWED, "job.lease": None, "$expr": {"$lte": ["$job.due_ms", NOW]}}
+# Jobs that nobody holds: they wait for room, or for the time of their next attempt.
+WAITING: Expression = {**OWED, "job.lease": None}
 
 
 def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:

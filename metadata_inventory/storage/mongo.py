@@ -171,6 +171,15 @@ class MongoStore:
         async with self._available():
             return await self._records.count_documents(claims.WAITING, limit=limit)
 
+    async def backlog_by_host(self, at_least: int) -> dict[str, int]:
+        stages: list[dict[str, Any]] = [
+            {"$match": claims.WAITING},
+            {"$group": {"_id": "$job.host", "count": {"$sum": 1}}},
+            {"$match": {"count": {"$gte": at_least}}},
+        ]
+        async with self._available():
+            return {group["_id"]: group["count"] async for group in await self._records.aggregate(stages)}
+
     async def _renew(self, lease: Lease) -> bool:
         await self._write_renewal(Write(claims.renew(lease, self._lease_ms)))
         document = await self._read_renewal(lease.url.href)

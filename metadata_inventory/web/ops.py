@@ -30,7 +30,7 @@ class Readiness:
         self._until = 0.0
 
     async def __call__(self) -> None:
-        """Raises StorageUnavailable."""
+        """Raises what the look raises: StorageUnavailable, CollectorUnavailable."""
         if self._looking is None or (self._looking.done() and time.monotonic() >= self._until):
             self._looking = asyncio.ensure_future(self._look())
         await asyncio.shield(self._looking)
@@ -55,10 +55,10 @@ class LiveHandler(BaseHandler):
 class ReadyHandler(BaseHandler):
     @operation(
         Operation(
-            summary="Answers 200 only when a request could be served: the database reads and writes.",
+            summary="Answers 200 only when a request could be served: the database works, and a collector.",
             scope=None,
             answers={200: Answer("A request would be served.", Health)},
-            errors=(errors.StorageUnavailable,),
+            errors=(errors.StorageUnavailable, errors.CollectorUnavailable),
         )
     )
     async def get(self) -> None:

@@ -54,11 +54,11 @@ async def begin(
     return tasks
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def until(holds: Callable[[], object], *, what: str = "") -> None:
     """For what only the operating system knows and nobody announces: whether a process is there."""
     deadline = time.monotonic() + DEADLINE_S
     while not holds():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, what
         await asyncio.sleep(0.005)
 
 
