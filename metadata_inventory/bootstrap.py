@@ -23,6 +23,7 @@ from metadata_inventory.queue import Queue
 from metadata_inventory.rate import RateLimit
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.storage.queue import MongoQueue
+from metadata_inventory.unsettled import Unsettled
 from metadata_inventory.web.access import Access
 from metadata_inventory.web.base import Requests, Services
 from metadata_inventory.web.ops import Readiness
@@ -58,6 +59,7 @@ class Service:
             timeout_s=settings.storage_timeout_s,
             lease_ms=round(settings.lease_s * 1000),
         )
+        unsettled = Unsettled(settings.lane_body_bytes)
         self._lanes = Lanes(
             _collector_options(settings, destinations),
             LaneSettings(
@@ -66,12 +68,14 @@ class Service:
                 per_host=settings.host_concurrency,
                 host_gap_ms=round(settings.host_gap_s * 1000),
             ),
+            unsettled.room,
         )
         self._dispatcher = Dispatcher(
             self._store,
             self._store,
             self._lanes,
             policy,
+            unsettled,
             now=now,
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             lease_s=settings.lease_s,

@@ -22,6 +22,7 @@ from metadata_inventory.execution import Attempt, Execution
 from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.ports import ClaimStore, Collector, RecordStore
 from metadata_inventory.record import ClaimRequest, Entry, Lease
+from metadata_inventory.unsettled import Unsettled
 from metadata_inventory.urls import NormalizedUrl
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Dispatcher:
         records: RecordStore,
         collector: Collector,
         policy: CollectPolicy,
+        unsettled: Unsettled,
         *,
         now: Callable[[], datetime],
         owner: str,
@@ -54,7 +56,7 @@ class Dispatcher:
         self._store = store
         self._records = records
         self._collector = collector
-        self._execution = Execution(store, collector, policy, now=now)
+        self._execution = Execution(store, collector, policy, unsettled, now=now)
         self._backlog = Backlog(store, self._take, self._has_room, collector.full, limit=queue_limit)
         self._now = now
         self._owner = owner

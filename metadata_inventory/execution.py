@@ -22,6 +22,7 @@ from metadata_inventory.errors import CollectorUnavailable, StorageUnavailable
 from metadata_inventory.policy import MAX_LOSSES, CollectPolicy, fullness
 from metadata_inventory.ports import ClaimStore, Collector
 from metadata_inventory.record import Entry, Job, Lease, Retry
+from metadata_inventory.unsettled import Unsettled
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +87,18 @@ class Execution:
     """Stateless between attempts."""
 
     def __init__(
-        self, store: ClaimStore, collector: Collector, policy: CollectPolicy, *, now: Callable[[], datetime]
+        self,
+        store: ClaimStore,
+        collector: Collector,
+        policy: CollectPolicy,
+        unsettled: Unsettled,
+        *,
+        now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._collector = collector
         self._policy = policy
+        self._unsettled = unsettled
         self._now = now
 
     async def run(self, attempt: Attempt, entry: Entry, job: Job) -> Entry | None:
@@ -115,7 +123,8 @@ class Execution:
                 await self._store.release(lease)
             return None
         try:
-            return await _offer(lambda: self._settle(lease, outcome, job), unanswered)
+            with self._unsettled.holding(len(outcome.content) if isinstance(outcome, Capture) else 0):
+                return await _offer(lambda: self._settle(lease, outcome, job), unanswered)
         except StorageUnavailable:
             logger.error("an outcome could not be stored", extra=about)
         except Exception:

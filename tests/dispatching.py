@@ -11,6 +11,7 @@ from metadata_inventory.bootstrap import now
 from metadata_inventory.capture import CollectionOrder, Outcome
 from metadata_inventory.dispatcher import Dispatcher
 from metadata_inventory.storage.mongo import MongoStore
+from metadata_inventory.unsettled import Unsettled
 from metadata_inventory.urls import normalize
 from tests.builders import a_capture, a_policy
 
@@ -62,6 +63,7 @@ async def dispatching(
         store,
         collector,
         POLICY,
+        Unsettled(1 << 30),
         now=now,
         owner="node-1",
         lease_s=lease_s,

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.timeout(90)
 # With INVENTORY_STORAGE_TIMEOUT_S=1: an answer may take a look-up and a claim, on a machine that is busy.
 BOUND_S = 5.0
 LEASE_S = 1.5
+MB = 1_000_000
 # Starting the database anew, finding it again, and what was waiting.
 BACK_S = 30.0
 
@@ -219,6 +220,36 @@ def test_database_that_is_stopped_for_longer_than_a_lease_takes_no_outcome_twice
     wait_until(lambda: is_ready(hasty_service), BACK_S, what="readiness")
 
 
+def test_what_a_stopped_database_does_not_take_is_bounded(
+    database: EmbeddedDatabase, origin: Origin, tmp_path: Path
+) -> None:
+    """Pages of 8 MB that do not compress, 192 MB in all. Without a bound all are in the worker after two seconds."""
+    environ = settings(database, INVENTORY_LANE_BODY_BYTES=str(16 * MB), INVENTORY_HOST_CONCURRENCY="40")
+    with Service(tmp_path, environ=environ) as service:
+        service.wait_for_answer()
+        paths = [f"/large/{number}" for number in range(24)]
+        page = os.urandom(8 * MB)
+        for path in paths:
+            origin.page(path, page)
+            origin.hold(path)
+        assert {get(service, origin.url(path))[0] for path in paths} == {202}
+        origin.wait_until(lambda: sum(request.path in paths for request in origin.requests) == len(paths))
+        worker = service.child("metadata_inventory.worker")
+        before = worker.memory_info().rss
+        assert database.process is not None
+        database.process.send_signal(signal.SIGSTOP)
+        try:
+            for path in paths:
+                origin.release(path)
+            for _ in range(3):
+                assert_unavailable_but_alive(service, origin.url("/"))
+            assert worker.memory_info().rss - before < 140 * MB, worker.memory_info().rss - before
+        finally:
+            database.process.send_signal(signal.SIGCONT)
+        for path in paths:
+            complete(service, origin.url(path))
+
+
 def test_writes_that_fail_while_reads_work_are_not_tried_without_end(
     database: EmbeddedDatabase, environ: dict[str, str], service: Service, origin: Origin, io_loop: IOLoop
 ) -> None:
@@ -291,7 +322,7 @@ def test_full_disk_loses_nothing_and_is_recovered_from(origin: Origin, tmp_path:
         "INVENTORY_SHUTDOWN_GRACE_S": "1",
     }
     page = os.urandom(400_000).hex()  # a write ahead of the others soon needs room that is not there
-    paths = [f"/{number}" for number in range(40)]
+    paths = [f"/{number}" for number in range(24)]
     for path in paths:
         origin.page(path, page + path)
     with Service(tmp_path, environ=environ, command=command) as service:

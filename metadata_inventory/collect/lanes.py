@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
 from zlib import crc32
 
@@ -28,12 +28,22 @@ logger = logging.getLogger(__name__)
 START_PAUSE_S = 1.0
 
 
+MayFetch = Callable[[], Awaitable[None]]
+
+
+async def at_once() -> None:
+    """Nothing is to be waited for."""
+
+
 class Lane:
     """One lane. Its coroutine drives the process; `collect` only queues."""
 
-    def __init__(self, options: CollectorOptions, settings: LaneSettings, quarantine: Quarantine) -> None:
+    def __init__(
+        self, options: CollectorOptions, settings: LaneSettings, quarantine: Quarantine, may_fetch: MayFetch
+    ) -> None:
         self._settings = settings
         self._quarantine = quarantine
+        self._may_fetch = may_fetch
         self._carrier = Carrier(options, settings)
         self._hosts = Hosts(settings.per_host, settings.host_gap_ms / 1000)
         self._errands: set[Errand] = set()  # whose callers wait, wherever they are
@@ -117,6 +127,8 @@ class Lane:
     async def _turn(self) -> None:
         """One exchange, or else the wait for something to exchange."""
         self._work.clear()
+        if self._waiting or self._carrier.busy:
+            await self._may_fetch()
         errands = self._take()
         pause_s = self._hosts.next_start_in_s(errand.host for errand in self._waiting.values())
         if errands or self._carrier.busy:
@@ -165,10 +177,13 @@ class Lane:
 class Lanes:
     """All lanes of this process; a `ports.Collector`."""
 
-    def __init__(self, options: CollectorOptions, settings: LaneSettings | None = None) -> None:
+    def __init__(
+        self, options: CollectorOptions, settings: LaneSettings | None = None, may_fetch: MayFetch = at_once
+    ) -> None:
+        """Outcomes are fetched from the processes, and new orders handed to them, when `may_fetch` has returned."""
         self.settings = settings or LaneSettings()
         self._quarantine = Quarantine(options, self.settings)
-        self._lanes = [Lane(options, self.settings, self._quarantine) for _ in range(self.settings.lanes)]
+        self._lanes = [Lane(options, self.settings, self._quarantine, may_fetch) for _ in range(self.settings.lanes)]
 
     async def start(self) -> None:
         """Start every lane's process, so that the first collection is as quick as any; raises StartError."""
