@@ -27,6 +27,9 @@ CONFIG_FILE_VARIABLE = "INVENTORY_CONFIG"
 # The one setting whose variable others chose: every MongoDB tool reads it under this name.
 MONGO_URI_VARIABLE = "MONGO_URI"
 
+# A collector's process has 28 MiB of data before its first order (Python 3.11, x86-64), and does not start with 24.
+LEAST_LANE_MEMORY_BYTES = 64 * 1024 * 1024
+
 LONG_S = 315_360_000  # ten years; added to any instant of today it is still one
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -135,7 +138,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(ge=1 << 20, description="Bytes of all bodies under way in one collector process; past it, some pause."),
     ] = 134_217_728
     lane_memory_bytes: Annotated[
-        int, Meta(ge=0, description="Data that one collector process may have; past it, it is replaced. 0 is no bound.")
+        int,
+        Meta(
+            ge=0,
+            description="Data of one collector process, 64 MiB or more; past it, it is replaced. 0 is no bound.",
+        ),
     ] = 1_073_741_824
     ca_file: Annotated[
         str | None, Meta(description="PEM file of the authorities that servers' certificates are verified against.")
@@ -285,6 +292,10 @@ def _convert(name: str, value: object, *, source: str) -> object:
         raise InvalidSettings(f"{source}: {str(error).removesuffix(', got `str`')}.") from None
     if name == "mongo_uri" and isinstance(converted, str):
         _check_mongo_uri(converted, source)
+    if name == "lane_memory_bytes" and isinstance(converted, int) and 0 < converted < LEAST_LANE_MEMORY_BYTES:
+        raise InvalidSettings(
+            f"{source}: a collector's process needs {LEAST_LANE_MEMORY_BYTES:_} at least; 0 is no bound."
+        )
     if name == "allow_destinations" and isinstance(converted, tuple):
         _check_destinations(converted, source)
     if name == "cors_origins" and isinstance(converted, tuple):

@@ -6,10 +6,12 @@ import gzip
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from metadata_inventory.config import LEAST_LANE_MEMORY_BYTES, Settings
 from tests.client import post
 from tests.origin import Origin
 from tests.running import Service
@@ -104,3 +106,18 @@ def test_bound_holds_and_what_is_within_it_passes(
         assert answer["body"]["wire_length"] <= 2000
     else:
         assert answer["code"] == told
+
+
+def test_least_memory_of_a_collector_is_enough_for_the_largest_page(mongo_uri: str, tmp_path: Path) -> None:
+    environ = {
+        "MONGO_URI": mongo_uri,
+        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
+        "INVENTORY_LANE_MEMORY_BYTES": str(LEAST_LANE_MEMORY_BYTES),
+        "INVENTORY_MAX_ATTEMPTS": "1",
+    }
+    size = Settings().max_body_bytes
+    with Origin() as origin, Service(tmp_path, "--allow-loopback", environ=environ) as service:
+        service.wait_for_answer()
+        origin.page("/", b"x" * size)
+        status, record = post(service, origin.url("/"))
+        assert (status, len(record["page_source"])) == (201, size)

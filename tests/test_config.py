@@ -154,6 +154,18 @@ def test_mistake_in_a_flag_is_refused_with_the_flag() -> None:
     assert refusal(allow_destinations="nonsense").startswith("--allow-destination: ")
 
 
+@pytest.mark.parametrize("value", ["1", "1048576", "67108863"])
+def test_memory_with_which_no_collector_starts_is_refused(value: str) -> None:
+    assert refusal(environ={"INVENTORY_LANE_MEMORY_BYTES": value}) == (
+        "INVENTORY_LANE_MEMORY_BYTES: a collector's process needs 67_108_864 at least; 0 is no bound."
+    )
+
+
+@pytest.mark.parametrize("value", [0, 67_108_864])
+def test_no_bound_and_the_least_memory_are_taken(value: int) -> None:
+    assert config.load(None, {"INVENTORY_LANE_MEMORY_BYTES": str(value)}, {}).lane_memory_bytes == value
+
+
 def test_settings_that_do_not_go_together_are_refused() -> None:
     assert "renew_s must be at most half of lease_s" in refusal(environ={"INVENTORY_RENEW_S": "8"})
     assert "retry_base_s" in refusal(environ={"INVENTORY_RETRY_MAX_S": "1"})
