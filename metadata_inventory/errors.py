@@ -17,7 +17,7 @@ broken infrastructure. Only `web/` knows which HTTP status a class gets; only ad
         StorageUnavailable, CollectorUnavailable, QueueFull, RateLimited, TooManyConnections
       CaptureTooLarge
       StartError
-        InvalidSettings, DataDirectoryInUse, AddressInUse, EmbeddedDatabaseFailed
+        InvalidSettings, DataDirectoryInUse, AddressInUse, EmbeddedDatabaseFailed, WorkersFailed
 """
 
 from __future__ import annotations
@@ -224,3 +224,10 @@ class AddressInUse(StartError):
 class EmbeddedDatabaseFailed(StartError):
     code = "embedded_database_failed"
     summary = "The embedded database does not start."
+
+
+class WorkersFailed(StartError):
+    """No worker came to answer requests. One that comes to it later, after any did, is tried without end."""
+
+    code = "workers_failed"
+    summary = "No API worker could start; the log above says why."

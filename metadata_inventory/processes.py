@@ -31,6 +31,7 @@ class WorkerOrder(Struct, frozen=True, kw_only=True):
 
     number: int  # 1 … processes
     socket_fds: tuple[int, ...]  # the listening sockets, inherited under these descriptors
+    ready_fd: int  # inherited too; it gets a byte when the worker answers requests
     settings: Settings
 
 
@@ -51,6 +52,7 @@ class KeptProcess:
         """`process` is the child when it is running already; without it the first `tend` starts one."""
         self.name = name
         self.process = process
+        self.ends = 0  # how often a child has ended, or could not be started
         self._spawn = spawn
         self._clock = clock
         self._started_at = clock()
@@ -90,12 +92,33 @@ class KeptProcess:
         self.process = None
 
     def _note_end(self, what: str) -> None:
+        self.ends += 1
         if self._clock() - self._started_at >= STABLE_AFTER_S:
             self._failures = 0
         delay_s = min(FIRST_DELAY_S * 2.0**self._failures, LONGEST_DELAY_S)
         self._failures = min(self._failures + 1, 16)
         self._due_at = self._clock() + delay_s
         log.error("%s: %s; the next one starts in %.1f s", self.name, what, delay_s)
+
+
+class Readiness:
+    """Whether any child ever reported that it is ready: a pipe that all of them inherit, and write a byte to."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        self._reached = False
+
+    def reached(self) -> bool:
+        """Also empties the pipe, so that nobody ever waits who writes to it."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._reader, 4096):
+                self._reached = True
+        return self._reached
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self.writer)
 
 
 def reap_strangers(own: Collection[int]) -> None:

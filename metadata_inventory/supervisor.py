@@ -32,8 +32,8 @@ from metadata_inventory import __version__
 from metadata_inventory.addresses import LOOPBACK
 from metadata_inventory.config import Settings, redacted
 from metadata_inventory.environment import clean_environment
-from metadata_inventory.errors import AddressInUse, EmbeddedDatabaseFailed
-from metadata_inventory.processes import KeptProcess, WorkerOrder, reap_strangers
+from metadata_inventory.errors import AddressInUse, EmbeddedDatabaseFailed, WorkersFailed
+from metadata_inventory.processes import KeptProcess, Readiness, WorkerOrder, reap_strangers
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,9 @@ DATABASE_GRACE_S = 10.0
 # Beyond `shutdown_grace_s`, at which a worker itself cuts requests off: it still has to end its children and give back
 # what it has claimed.
 WORKER_MARGIN_S = 6.0
+# Of each worker, before any of them was ready. A start that fails takes a second or two; at worst, when collectors'
+# processes hang instead of ending, a minute and a half.
+FIRST_STARTS = 5
 
 
 class Supervisor:
@@ -58,6 +61,7 @@ class Supervisor:
         self._database: EmbeddedDatabase | None = None
         self._database_process: KeptProcess | None = None
         self._workers: list[KeptProcess] = []
+        self._readiness = Readiness()
 
     def run(self) -> int:
         """Start everything, keep it running until a signal asks for the end, end everything; the exit status.
@@ -73,6 +77,7 @@ class Supervisor:
                     raise
             finally:
                 self._end(signals)
+                self._readiness.close()
         return 0
 
     def _start(self, signals: Signals) -> None:
@@ -107,11 +112,11 @@ class Supervisor:
             [sys.executable, "-m", "metadata_inventory.worker"],
             stdin=subprocess.PIPE,
             env=self._environ,
-            pass_fds=fds,
+            pass_fds=(*fds, self._readiness.writer),
             process_group=0,  # Ctrl-C in a terminal is for the supervisor, which lets workers finish
         )
         assert process.stdin is not None
-        order = WorkerOrder(number=number, socket_fds=fds, settings=self._settings)
+        order = WorkerOrder(number=number, socket_fds=fds, ready_fd=self._readiness.writer, settings=self._settings)
         with contextlib.suppress(BrokenPipeError):  # it has ended already, and `tend` will notice
             process.stdin.write(msgspec.json.encode(order) + b"\n")
             process.stdin.flush()
@@ -124,6 +129,9 @@ class Supervisor:
         while not signals.end_asked:
             waits = [wait_s for kept in self._kept() if (wait_s := kept.tend()) is not None]
             reap_strangers({kept.process.pid for kept in self._kept() if kept.process is not None})
+            # Whoever was ready once may have lost what it needs for a while; what never was has a mistake in it.
+            if not self._readiness.reached() and all(worker.ends >= FIRST_STARTS for worker in self._workers):
+                raise WorkersFailed
             signals.wait(min(waits, default=None))
 
     def _end(self, signals: Signals) -> None:

@@ -44,12 +44,14 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(pipe.fileno(),), name="supervisor-watch", daemon=True).start()
     order = msgspec.json.decode(line, type=WorkerOrder)
     logs.set_up(order.settings.log_level)
+    _make_private(order.ready_fd)
     asyncio.run(serve(order, [socket.socket(fileno=_make_private(fd)) for fd in order.socket_fds]))
 
 
 async def serve(order: WorkerOrder, sockets: list[socket.socket]) -> None:
     """Serve until SIGTERM; then accept no more, let what runs end within the grace, and end the children."""
     from metadata_inventory.bootstrap import Service
+    from metadata_inventory.errors import StartError
     from metadata_inventory.web.app import make_app
     from metadata_inventory.web.server import make_server
 
@@ -61,7 +63,11 @@ async def serve(order: WorkerOrder, sockets: list[socket.socket]) -> None:
     if max_connections < settings.max_connections:
         logging.getLogger(__name__).warning("the system's limit of open files allows %d connections", max_connections)
     service = Service(settings)
-    await service.start()
+    try:
+        await service.start()
+    except StartError as error:
+        logging.getLogger(__name__).error("worker %d cannot start: %s [%s]", order.number, error.detail, error.code)
+        os._exit(2)  # at once: other lanes are in the middle of their start, and their processes end with this one
     server = make_server(
         make_app(service.services),
         max_connections=max_connections,
@@ -69,6 +75,7 @@ async def serve(order: WorkerOrder, sockets: list[socket.socket]) -> None:
         body_timeout_s=settings.body_timeout_s,
     )
     server.add_sockets(sockets)
+    os.write(order.ready_fd, b"\n")
     await ended.wait()
     server.stop()
     await service.close()
