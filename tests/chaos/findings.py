@@ -13,13 +13,17 @@ from msgspec import Struct
 from pymongo import MongoClient
 
 from tests.chaos.clients import SERVABLE, Clients
-from tests.chaos.killer import Killer
+from tests.chaos.killer import STOPS, Kind, Strike
 from tests.chaos.origin import Manner, Origin, Overlap, Visit
 from tests.chaos.watch import DATABASE, RECORDS, Watch
 
 # After a stopped process goes on, until it has noticed at its next renewal that its leases are not its own any more.
 NOTICE_S = 2.0
+LEASE_S = 4
+# Beyond the lease, until a URL whose collection was broken off is requested again: looking for it, and a busy machine.
+RECLAIM_S = 5
 
+Absences = Sequence[tuple[float, float]]  # from when to when, of time.monotonic
 Documents = Mapping[str, Mapping[str, Any]]  # by path, without what was captured
 
 
@@ -43,6 +47,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     accepted_twice: int
     overlaps: int
     overlaps_in_stops: int
+    reclaims_late: int
 
     def table(self) -> str:
         rows: list[tuple[str, object]] = [("seed", self.seed)]
@@ -62,11 +67,18 @@ class Findings:
     lost: Sequence[str]
     twice: Sequence[str]
     overlaps: Sequence[str]
+    late: Sequence[str]
     other: Sequence[str]
 
     @property
     def problems(self) -> list[str]:
-        kinds = {"lost": self.lost, "twice": self.twice, "overlap": self.overlaps, "other": self.other}
+        kinds = {
+            "lost": self.lost,
+            "twice": self.twice,
+            "overlap": self.overlaps,
+            "late": self.late,
+            "other": self.other,
+        }
         return [f"{kind}: {line}" for kind, lines in kinds.items() for line in lines]
 
 
@@ -86,7 +98,7 @@ def judge(
     clients: Clients,
     origin: Origin,
     documents: Documents,
-    killer: Killer,
+    strikes: Sequence[Strike],
     watch: Watch,
     *,
     manners: Mapping[str, Manner],
@@ -118,14 +130,21 @@ def judge(
             failed[body.get("code", str(status))] += 1
         if (status in SERVABLE) != (document["status"] == "complete"):
             other.append(f"{path}: {document['status']} in the database, answered with {status}")
-    permitted = [overlap for overlap in origin.overlaps if in_a_stop(overlap, killer.stops)]
-    overlaps = [describe(overlap, killer) for overlap in origin.overlaps if overlap not in permitted]
-    reclaims = sorted(reclaim_times(visits, manners, watch))
+    permitted = [overlap for overlap in origin.overlaps if explained(overlap, strikes)]
+    overlaps = [describe(overlap, strikes) for overlap in origin.overlaps if overlap not in permitted]
+    reclaims = sorted(find_reclaims(visits, manners, watch), key=lambda reclaim: reclaim.took_s)
+    away = find_absences(strikes, watch)
+    late = [
+        f"{reclaim.path}: requested again after {reclaim.took_s:.1f} s of {limit_s:.1f}; struck:"
+        f" {list_strikes(strikes, reclaim.broken_off_at)}"
+        for reclaim in reclaims
+        if reclaim.took_s > (limit_s := limit_of(reclaim, strikes, away))
+    ]
     return Findings(
         figures=Figures(
             seed=seed,
             duration_s=round(duration_s, 1),
-            kills=killer.counts,
+            kills=Counter(strike.kind for strike in strikes),
             urls=len(manners),
             acknowledged=len(ledger.known),
             complete=len(ledger.known) - failed.total(),
@@ -134,16 +153,18 @@ def judge(
             unanswered_requests=clients.unanswered,
             origin_requests=len(origin.visits),
             collections_broken_off=len(reclaims),
-            reclaim_median_s=round(statistics.median(reclaims), 2) if reclaims else 0.0,
-            reclaim_longest_s=round(reclaims[-1], 2) if reclaims else 0.0,
+            reclaim_median_s=round(statistics.median(reclaim.took_s for reclaim in reclaims), 2) if reclaims else 0.0,
+            reclaim_longest_s=round(reclaims[-1].took_s, 2) if reclaims else 0.0,
             lost=len(lost),
             accepted_twice=len(twice),
             overlaps=len(overlaps),
             overlaps_in_stops=len(permitted),
+            reclaims_late=len(late),
         ),
         lost=lost,
         twice=twice,
         overlaps=overlaps,
+        late=late,
         other=other,
     )
 
@@ -167,30 +188,78 @@ def check_page(path: str, body: Any, origin: Origin, visits: Sequence[Visit], ma
     return []
 
 
-def in_a_stop(overlap: Overlap, stops: Sequence[tuple[float, float]]) -> bool:
-    return any(began_at <= overlap.at <= ended_at + NOTICE_S for began_at, ended_at in stops)
+@dataclass(frozen=True)
+class Reclaim:
+    """A URL whose collection was broken off, and that was requested again. Instants are of time.monotonic."""
+
+    path: str
+    broken_off_at: float
+    again_at: float
+
+    @property
+    def took_s(self) -> float:
+        return self.again_at - self.broken_off_at
 
 
-def describe(overlap: Overlap, killer: Killer) -> str:
-    """With what was done to the service in the seconds before."""
-    struck = [f"{at - overlap.at:+.2f} s {what}" for at, what in killer.strikes if -12 < at - overlap.at < 0]
-    return (
-        f"{overlap.path}: the other request began {overlap.other_began_at - overlap.at:+.2f} s; processes"
-        f" {overlap.processes}; struck: {', '.join(struck)}"
+def explained(overlap: Overlap, strikes: Sequence[Strike]) -> bool:
+    """Whether one of the two was made by a process that was stopped, or below one, until its lease had run out.
+
+    A stop is too short for that before half a lease is over: leases are renewed all quarters. The database is never
+    stopped here, and its absence explains nothing: a worker that gets no answer breaks off before its leases run out.
+    """
+    return any(
+        strike.kind in STOPS
+        and strike.at + LEASE_S / 2 <= overlap.at <= strike.over_at + NOTICE_S
+        and any(strike.pid in processes for processes in overlap.processes)
+        for strike in strikes
     )
 
 
-def reclaim_times(
-    visits: Mapping[str, Sequence[Visit]], manners: Mapping[str, Manner], watch: Watch
-) -> Iterable[float]:
-    """Seconds from a collection's being broken off until the URL was requested again.
+def describe(overlap: Overlap, strikes: Sequence[Strike]) -> str:
+    """With what was done to the service in the seconds before."""
+    return (
+        f"{overlap.path}: the other request began {overlap.other_began_at - overlap.at:+.2f} s; processes"
+        f" {overlap.processes}; struck: {list_strikes(strikes, overlap.at)}"
+    )
 
-    A silent path is left out: there it is the time limit of the collection that breaks off. So is a visit beside which
-    another one began already, and one with which the collection ended as a failure: what follows is another one.
+
+def list_strikes(strikes: Sequence[Strike], at: float) -> str:
+    """What was struck around the instant, and when, counted from it."""
+    near = [strike for strike in strikes if -12 < strike.at - at < 12]
+    return ", ".join(f"{strike.at - at:+.2f} s {strike.kind} {strike.pid}" for strike in near)
+
+
+def find_reclaims(
+    visits: Mapping[str, Sequence[Visit]], manners: Mapping[str, Manner], watch: Watch
+) -> Iterable[Reclaim]:
+    """A silent path is left out: there it is the time limit of the collection that breaks off. So is a visit beside
+    which another one began already, and one with which the collection ended as a failure: what follows is another one.
     """
     for path, of_path in visits.items():
         if manners[path] is not Manner.SILENT:
             for visit, following in pairwise(of_path):
                 broken_off = not visit.answered and following.began_at >= visit.ended_at
                 if broken_off and not watch.settled_between(path, visit.ended_at, following.began_at):
-                    yield following.began_at - visit.ended_at
+                    yield Reclaim(path, visit.ended_at, following.began_at)
+
+
+def find_absences(strikes: Sequence[Strike], watch: Watch) -> Absences:
+    """When the database or the whole service was away; one after another, without what they share."""
+    found: list[tuple[float, float]] = []
+    for strike in strikes:
+        if strike.kind in (Kind.DATABASE, Kind.SUPERVISOR):
+            back_at = strike.over_at if strike.kind is Kind.SUPERVISOR else watch.answered_after(strike.at)
+            left_at = max(strike.at, found[-1][1]) if found else strike.at
+            found.append((left_at, max(left_at, back_at)))
+    return found
+
+
+def limit_of(reclaim: Reclaim, strikes: Sequence[Strike], away: Absences) -> float:
+    """How long it may take: a lease and something, what was away meanwhile, and a lease more for each worker that was
+    struck meanwhile, as the job may have been that one's by then.
+    """
+    began_at, ended_at = reclaim.broken_off_at, reclaim.again_at
+    away_s = sum(max(0.0, min(back_at, ended_at) - max(left_at, began_at)) for left_at, back_at in away)
+    holders = {Kind.API, Kind.STOPPED_API, Kind.SUPERVISOR}
+    lost = sum(strike.kind in holders and began_at < strike.at < ended_at for strike in strikes)
+    return LEASE_S * (1 + lost) + RECLAIM_S + away_s

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
@@ -34,6 +34,19 @@ class Kind(StrEnum):
     STOPPED_API = "API worker, stopped"
 
 
+STOPS = {Kind.STOPPED_CHILD, Kind.STOPPED_API}
+
+
+@dataclass(slots=True)
+class Strike:
+    """What was killed or stopped. Instants are of time.monotonic."""
+
+    at: float
+    kind: Kind
+    pid: int
+    over_at: float  # when a stopped process went on, and another supervisor's service answered; else `at`
+
+
 class Killer:
     """`service` is the one that runs now: in place of a killed supervisor `start` starts another one."""
 
@@ -41,9 +54,7 @@ class Killer:
         self.service = start()
         self.url = self.service.url
         self.database_uri = self.service.database_uri
-        self.counts: Counter[str] = Counter()
-        self.stops: list[tuple[float, float]] = []  # from when to when, of time.monotonic
-        self.strikes: list[tuple[float, str]] = []  # when, and what was killed or stopped
+        self.strikes: list[Strike] = []
         self.progress = 0.0  # 1: all is done
         self._start = start
         self._rng = rng
@@ -65,16 +76,16 @@ class Killer:
                 self._restart()
             else:
                 self._strike(kind, busy, acknowledged)
-            self.counts[kind] += 1
             self.progress = number / len(plan)
 
     def _restart(self) -> None:
         self.service.descendants()
-        self.strikes.append((time.monotonic(), Kind.SUPERVISOR))
+        strike = self._note(Kind.SUPERVISOR, self.service.process.pid)
         self.service.process.kill()
         self.service.process.wait()
         self.service = self._start()
         self.url, self.database_uri = self.service.url, self.service.database_uri
+        strike.over_at = time.monotonic()
 
     def _strike(self, kind: Kind, busy: Callable[[], bool], acknowledged: Callable[[], int]) -> None:
         """Until it has hit one that was alive."""
@@ -83,21 +94,25 @@ class Killer:
             hurts = partial(_differs, acknowledged, acknowledged()) if kind is Kind.DATABASE else busy
             with suppress(AssertionError):  # now and then nothing goes on
                 wait_until(hurts, HURTS_S)
-            self.strikes.append((time.monotonic(), f"{kind} {victim.pid}"))
+            strike = self._note(kind, victim.pid)
             with suppress(psutil.NoSuchProcess):
-                if kind in (Kind.STOPPED_CHILD, Kind.STOPPED_API):
+                if kind in STOPS:
                     self._stop(victim)
+                    strike.over_at = time.monotonic()
                 else:
                     victim.send_signal(signal.SIGKILL)
                 return
 
     def _stop(self, victim: psutil.Process) -> None:
-        began_at = time.monotonic()
         victim.suspend()
         time.sleep(self._rng.uniform(*STOP_S))
         with suppress(psutil.NoSuchProcess):
             victim.resume()
-        self.stops.append((began_at, time.monotonic()))
+
+    def _note(self, kind: Kind, pid: int) -> Strike:
+        now = time.monotonic()
+        self.strikes.append(Strike(now, kind, pid, over_at=now))
+        return self.strikes[-1]
 
     def _find(self, kind: Kind) -> list[psutil.Process]:
         if kind is Kind.DATABASE:

@@ -57,7 +57,7 @@ class Overlap:
     path: str
     at: float
     other_began_at: float
-    processes: tuple[int | None, int | None]  # who makes it, who made the other
+    processes: tuple[tuple[int, ...], tuple[int, ...]]  # who makes it, who made the other: each with those above it
 
 
 class Origin:
@@ -141,7 +141,7 @@ class Origin:
         visit = Visit(path, len(self.visits) + 1, time.monotonic(), connection)
         others = [other for other in self.under_way[path] if not vanished(other.connection)]
         if others and not vanished(connection):
-            processes = visiting_process(connection), visiting_process(others[0].connection)
+            processes = visiting_processes(connection), visiting_processes(others[0].connection)
             self.overlaps.append(Overlap(path, visit.began_at, others[0].began_at, processes))
         self.visits.append(visit)
         self.under_way[path].add(visit)
@@ -217,9 +217,11 @@ def vanished(connection: socket.socket) -> bool:
         return True
 
 
-def visiting_process(connection: socket.socket) -> int | None:
-    """The id of the process at the other end."""
-    with contextlib.suppress(OSError):
+def visiting_processes(connection: socket.socket) -> tuple[int, ...]:
+    """The ids of the process at the other end, and of those above it; empty when it is gone."""
+    with contextlib.suppress(OSError, psutil.NoSuchProcess):
         peer = connection.getpeername()
-        return next((one.pid for one in psutil.net_connections("tcp4") if one.laddr == peer), None)
-    return None
+        pid = next((one.pid for one in psutil.net_connections("tcp4") if one.laddr == peer), None)
+        if pid is not None:
+            return pid, *(parent.pid for parent in psutil.Process(pid).parents())
+    return ()

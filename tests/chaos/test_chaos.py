@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from tests.chaos.clients import Clients
-from tests.chaos.findings import Findings, judge, owed, read_documents
+from tests.chaos.findings import LEASE_S, Findings, judge, owed, read_documents
 from tests.chaos.killer import Killer, Kind
 from tests.chaos.origin import Manner, Origin
 from tests.chaos.watch import Watch
@@ -29,7 +29,7 @@ from tests.running import Service
 from tests.waiting import wait_until
 
 ENVIRON = {
-    "INVENTORY_LEASE_S": "4",
+    "INVENTORY_LEASE_S": str(LEASE_S),
     "INVENTORY_RENEW_S": "1",
     "INVENTORY_RETRY_BASE_S": "0.2",
     "INVENTORY_RETRY_MAX_S": "1",
@@ -121,7 +121,9 @@ def run(directory: Path) -> Findings:
                     wait_until(lambda: not owed(read_documents(killer.database_uri, urls)), END_S)
         documents = read_documents(killer.database_uri, urls)
         duration_s = time.monotonic() - began_at
-        return judge(clients, origin, documents, killer, watch, manners=manners, seed=SEED, duration_s=duration_s)
+        return judge(
+            clients, origin, documents, killer.strikes, watch, manners=manners, seed=SEED, duration_s=duration_s
+        )
 
 
 def start(directory: Path) -> Service:

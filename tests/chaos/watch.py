@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,10 @@ class Watch:
         self._uri = uri
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos watch", daemon=True)
+
+    def answered_after(self, at: float) -> float:
+        """When the database was first asked with success after `at`; infinite when it never was."""
+        return next((asked_at for asked_at, _ in self.owed if asked_at > at), math.inf)
 
     def settled_between(self, path: str, after: float, before: float) -> bool:
         """Whether the path was seen with nothing owed."""
