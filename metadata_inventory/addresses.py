@@ -155,6 +155,13 @@ class DestinationPolicy:
             return False
         return ip != local_ip or self._is_exempt(_assess(ip)[0], port)
 
+    def allows_own(self, ip: str, port: int) -> bool:
+        """Whether a socket to `ip` and `port`, which `allows_address`, may be made though the address is this host's.
+
+        That is what an exception says, so that whose address it is need not be found out then.
+        """
+        return self._is_exempt(_assess(ip)[0], port)
+
     def _is_exempt(self, address: Address, port: int) -> bool:
         return any(address in allowance.network for allowance in self._allowances_on(port))
 

@@ -134,7 +134,7 @@ def destinations_of(settings: Settings) -> DestinationPolicy:
 def read_own_addresses() -> list[str]:
     """The addresses of this host's interfaces; link-local ones of IPv6 with their zone.
 
-    Read once, at the start: one that comes later is noticed when dialled, by `DestinationPolicy.allows_connection`.
+    Read once, at the start: one that comes later is noticed when it is dialled, by `collect.curl_options.is_own`.
     """
     interfaces = psutil.net_if_addrs().values()
     return [one.address for known in interfaces for one in known if one.family in (socket.AF_INET, socket.AF_INET6)]

@@ -113,12 +113,22 @@ class Hop:
         return call
 
     def _open_socket(self, purpose: int, address: pycurl.CurlSockAddr) -> socket.socket | int:
-        ip, port = str(address.addr[0]), int(address.addr[1])
-        if not self._options.destinations.allows_address(ip, port):
+        if not self._may_dial(address):
             self.refused += 1
             return pycurl.SOCKET_BAD
         self.opened += 1
         return curl_options.open_socket(address)
+
+    def _may_dial(self, address: pycurl.CurlSockAddr) -> bool:
+        """By the rules; and an address that has become this host's since its own were read is one of its own too.
+
+        Asked before anything is sent: what a TLS server or a closed port would answer is not told either.
+        """
+        ip, port = str(address.addr[0]), int(address.addr[1])
+        destinations = self._options.destinations
+        if not destinations.allows_address(ip, port):
+            return False
+        return destinations.allows_own(ip, port) or not curl_options.is_own(ip, port)
 
     def _begin_request(self, ip: str, local_ip: str, port: int, local_port: int) -> int:
         """Called on new and on reused connections, and again when libcurl repeats the request by itself."""

@@ -33,6 +33,9 @@ class NoRules(SocketsOnly):
     def allows_address(self, ip: str, port: int) -> bool:
         return True
 
+    def allows_own(self, ip: str, port: int) -> bool:
+        return True
+
     def allows_connection(self, ip: str, port: int, local_ip: str) -> bool:
         return True
 

@@ -120,8 +120,28 @@ def test_an_own_address_is_refused_although_public(collector: Collector, trap: T
 
 
 @pytest.mark.usefixtures("public_loopback")
-def test_an_own_address_that_came_later_is_sent_no_request(collector: Collector, trap: Trap) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", ORIGIN, f"[::ffff:{ORIGIN}]", "inside.example"])
+def test_an_own_address_that_came_later_is_not_dialled(collector: Collector, trap: Trap, host: str) -> None:
+    """Neither what is served there, nor a certificate, nor that a port is closed is told: `refused` sees to it."""
     collector.options["destinations"] = DestinationPolicy.parse([])
+    with tls_origin(trap, collector) as origin:
+        collector.resolve = Zone(inside=[("127.0.0.1", ORIGIN)])
+        collector.refused(f"https://{host}:{trap.port}/")
+        collector.refused(f"http://{host}:{trap.port}/")
+        assert origin.connections == 0
+    collector.refused(f"http://{host}:{trap.port}/")
+
+
+class BlindToSockets(DestinationPolicy):
+    """Does not have it found out whose address it is before a socket is made."""
+
+    def allows_own(self, ip: str, port: int) -> bool:
+        return True
+
+
+@pytest.mark.usefixtures("public_loopback")
+def test_an_own_address_that_is_dialled_all_the_same_is_sent_no_request(collector: Collector, trap: Trap) -> None:
+    collector.options["destinations"] = BlindToSockets.parse([])
     collector.resolve = leads_inside
     collector.refused(f"http://127.0.0.1:{trap.port}/")
     collector.refused(f"http://a.example:{trap.port}/")
