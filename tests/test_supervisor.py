@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -137,9 +138,25 @@ def test_address_in_use_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
             below = service.descendants()
             assert service.process.wait(30) == 2
             assert not [process for process in below if alive(process)]
+    assert not (tmp_path / "data" / "database.log").exists()  # told before anything was started
     assert service.log.splitlines()[-1] == (
         f"error: Cannot listen on http://{address}: Address already in use. [address_in_use]"
     )
+
+
+def test_nobody_is_let_in_before_the_database_asks_for_a_password(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = free.getsockname()
+
+    def let_in() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection(address, timeout=5).close()
+            return True
+        return False
+
+    with Service(tmp_path, "--port", str(address[1])):
+        wait_until(let_in, 60, what="a connection")
+        assert (tmp_path / "data" / "database.password").exists()
 
 
 def test_host_that_does_not_resolve_is_refused(tmp_path: Path) -> None:

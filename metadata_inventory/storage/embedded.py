@@ -110,9 +110,10 @@ class EmbeddedDatabase:
         try:
             self.lock(cancelled)
             self._password = _read(self.password_file)
-            if not self._password:
-                self._make_password(cancelled)
-            self._start_on_a_free_port(cancelled)
+            if self._password:
+                self._start_on_a_free_port(cancelled)
+            else:
+                self._start_for_the_first_time(cancelled)
         except OSError as error:  # no room for the log, no process to be had
             self.stop(grace_s=0)
             raise EmbeddedDatabaseFailed(f"The embedded database cannot be started: {error}.") from error
@@ -170,12 +171,26 @@ class EmbeddedDatabase:
                 if knocks % 6 == 0:
                     process.terminate()
 
-    def _make_password(self, cancelled: Cancelled) -> None:
-        """Start without one, make the user, end. SecantusDB 0.7 takes no user by any other way."""
+    def _start_for_the_first_time(self, cancelled: Cancelled) -> None:
+        """Start without a password, make the user, end, start with it. SecantusDB 0.7 takes no user by another way.
+
+        The password is kept once it is certain that nobody else has made a user meanwhile: a start that is cut off
+        before that, or finds one, is followed by another first one.
+        """
         self._start_on_a_free_port(cancelled)
         password = secrets.token_urlsafe(32)
         _make_user(self.uri, password)
         self._end()
+        self._password = password
+        self._start_on_a_free_port(cancelled)
+        if _read_users(self.uri) != [("admin", USER)]:
+            raise EmbeddedDatabaseFailed(
+                "Another program made itself a user of the embedded database while that had no password yet. "
+                "The next start removes such users."
+            )
+        self._keep_password(password)
+
+    def _keep_password(self, password: str) -> None:
         unfinished = self.password_file.with_suffix(".unfinished")
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w", encoding="ascii") as file:
@@ -183,7 +198,6 @@ class EmbeddedDatabase:
             file.flush()
             os.fsync(descriptor)
         unfinished.replace(self.password_file)
-        self._password = password
 
     def _end(self, grace_s: float = 10.0) -> None:
         if self.process is not None:
@@ -286,13 +300,24 @@ def _read(path: Path) -> str:
 
 
 def _make_user(uri: str, password: str) -> None:
-    """The one user; one of a start that was cut off goes."""
+    """The one user; any other goes, such as that of a start that was cut off."""
     from pymongo import MongoClient
 
     client: MongoClient[dict[str, Any]]
     with MongoClient(uri, timeoutMS=10_000) as client:
-        client.admin.command("dropAllUsersFromDatabase")
+        for database in {database for database, _ in _read_users(uri)}:
+            client[database].command("dropAllUsersFromDatabase")
         client.admin.command("createUser", USER, pwd=password, roles=["root"])
+
+
+def _read_users(uri: str) -> list[tuple[str, str]]:
+    """Every user, with the database that it logs in to. SecantusDB 0.7 does not know usersInfo's `forAllDBs`."""
+    from pymongo import MongoClient
+
+    client: MongoClient[dict[str, Any]]
+    with MongoClient(uri, timeoutMS=10_000) as client:
+        users: list[dict[str, Any]] = list(client.admin["system.users"].find())
+    return [(user["db"], user["user"]) for user in users]
 
 
 def _answering_pid(uri: str) -> int | None:

@@ -263,6 +263,39 @@ def test_database_asks_for_the_password_that_its_owner_alone_may_read(database: 
     assert password not in " ".join(psutil.Process(database.process.pid).cmdline())
 
 
+class Intruded(EmbeddedDatabase):
+    """Another user of the machine is quick to find the port in the second in which no password is asked for."""
+
+    intruders = 1
+
+    def _end(self, grace_s: float = 10.0) -> None:
+        if self.process is not None and not self._password and self.intruders:
+            self.intruders -= 1
+            with client(self) as connection:
+                connection.elsewhere.command("createUser", "intruder", pwd="x", roles=["root"])
+        super()._end(grace_s)
+
+
+def test_user_that_somebody_else_made_before_there_was_a_password_stops_the_start_and_is_gone_in_the_next(
+    tmp_path: Path,
+) -> None:
+    database = Intruded(tmp_path / "data")
+    with pytest.raises(EmbeddedDatabaseFailed, match="made itself a user"):
+        database.start()
+    assert database.process is None
+    assert not database.password_file.exists()
+    other = EmbeddedDatabase(tmp_path / "data")
+    other.start()
+    try:
+        with client(other) as connection:
+            connection.t.things.insert_one({"_id": 1})
+        uri = f"mongodb://intruder:x@127.0.0.1:{other.port}/elsewhere?directConnection=true"
+        with MongoClient(uri) as intruder, pytest.raises(OperationFailure):
+            intruder.t.things.find_one()
+    finally:
+        other.stop(grace_s=0)
+
+
 def test_start_that_was_cut_off_before_the_password_was_kept_is_made_good(database: EmbeddedDatabase) -> None:
     database.start()
     with client(database) as connection:
