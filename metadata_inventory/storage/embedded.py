@@ -25,6 +25,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -109,7 +110,7 @@ class EmbeddedDatabase:
         """
         try:
             self.lock(cancelled)
-            self._password = _read(self.password_file)
+            self._password = _read_password(self.password_file)
             if self._password:
                 self._start_on_a_free_port(cancelled)
             else:
@@ -192,7 +193,9 @@ class EmbeddedDatabase:
 
     def _keep_password(self, password: str) -> None:
         unfinished = self.password_file.with_suffix(".unfinished")
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        # Another file or a link of that name could be for others to read: the password goes into a new file only.
+        unfinished.unlink(missing_ok=True)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with open(descriptor, "w", encoding="ascii") as file:
             file.write(password)
             file.flush()
@@ -292,11 +295,30 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _read(path: Path) -> str:
+def _read_password(path: Path) -> str:
+    """The password; "" without such a file. One that others may read is made private; one of another user is refused.
+
+    Raises EmbeddedDatabaseFailed, OSError.
+    """
     try:
-        return path.read_text("ascii").strip()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return ""
+    with open(descriptor, encoding="ascii") as file:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode):
+            raise EmbeddedDatabaseFailed(
+                f"{path}, which holds the embedded database's password, is not a file of the user that the service "
+                "runs as. Run it as that file's owner, or remove the file: another password is made then."
+            )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            os.fchmod(descriptor, 0o600)
+            logger.warning(
+                "others could read or change %s, which holds the embedded database's password; its mode is 0600 now. "
+                "Whoever read it knows the password still: without that file, the next start makes another one",
+                path,
+            )
+        return file.read().strip()
 
 
 def _make_user(uri: str, password: str) -> None:

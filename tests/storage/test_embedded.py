@@ -263,6 +263,66 @@ def test_database_asks_for_the_password_that_its_owner_alone_may_read(database: 
     assert password not in " ".join(psutil.Process(database.process.pid).cmdline())
 
 
+def test_password_is_written_into_no_file_that_lay_there(database: EmbeddedDatabase, tmp_path: Path) -> None:
+    """Neither a file that others may read, nor where a link leads; nor is a start that was cut off one."""
+    database.data_dir.mkdir()
+    unfinished = database.password_file.with_suffix(".unfinished")
+    unfinished.touch()
+    unfinished.chmod(0o666)
+    with unfinished.open() as held_by_another:
+        database._keep_password("first")
+        assert stat.S_IMODE(database.password_file.stat().st_mode) == 0o600
+        assert held_by_another.read() == ""
+    (tmp_path / "elsewhere").touch()
+    unfinished.symlink_to(tmp_path / "elsewhere")
+    database._keep_password("second")
+    assert (tmp_path / "elsewhere").read_text() == ""
+    assert database.password_file.read_text() == "second"
+    assert not database.password_file.is_symlink()
+    assert not unfinished.exists()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
+def test_password_file_that_others_may_use_is_made_private_and_that_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    file = tmp_path / "database.password"
+    file.write_text("secret-needle\n")
+    file.chmod(mode)
+    assert embedded._read_password(file) == "secret-needle"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "others could read or change" in record.message
+    assert "needle" not in record.message
+    assert embedded._read_password(file) == "secret-needle"
+    assert len(caplog.records) == 1  # told once
+
+
+def test_password_file_that_is_no_file_is_refused_and_nothing_is_started(database: EmbeddedDatabase) -> None:
+    database.data_dir.mkdir()
+    database.password_file.symlink_to("elsewhere")
+    with pytest.raises(EmbeddedDatabaseFailed, match="cannot be started"):
+        database.start()
+    database.password_file.unlink()
+    os.mkfifo(database.password_file)
+    with pytest.raises(EmbeddedDatabaseFailed, match="is not a file of the user"):
+        database.start()
+    assert not database.log_file.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_password_file_of_another_user_is_refused_and_nothing_is_started(database: EmbeddedDatabase) -> None:
+    database.data_dir.mkdir()
+    database.password_file.write_text("secret-needle")
+    database.password_file.chmod(0o600)
+    os.chown(database.password_file, 12345, 12345)
+    with pytest.raises(EmbeddedDatabaseFailed, match="is not a file of the user") as refused:
+        database.start()
+    assert "needle" not in refused.value.detail
+    assert not database.log_file.exists()
+
+
 class Intruded(EmbeddedDatabase):
     """Another user of the machine is quick to find the port in the second in which no password is asked for."""
 
