@@ -201,20 +201,29 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+_URI = re.compile(
+    r"(?P<scheme>mongodb(?:\+srv)?://)(?P<userinfo>[^@/?#]*@)?"
+    rf"(?P<hosts>{_HOST}(?:,{_HOST})*)(?P<path>/[A-Za-z0-9_-]*)?(?:\?[^@]*)?"
+)
+# One name, no port, and an @ only behind the user's name and password.
+_SRV_URI = re.compile(
+    r"mongodb\+srv://(?:(?P<userinfo>[^@/?#]*)@)?[A-Za-z0-9._-]+(?:/[^@?]*)?(?:\?(?P<options>[^@]*))?"
+)
+
 _FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
 
 
 def redacted(uri: str) -> str:
     """The URI as it may be shown: without user, password and options (`tlsCertificateKeyFilePassword` is one).
 
-    What follows the last @ is kept, wherever that stands: a password with an unescaped @, / or ? in it would
-    otherwise show in part.
+    Where it is not certain which part is which, nothing but the scheme is shown: of a password with an unescaped @, /
+    or ? in it a part would show otherwise, and all of one whose @ was forgotten or escaped.
     """
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return "***"
-    _, at, hosts = rest.rpartition("@")
-    return f"{scheme}://{'***@' if at else ''}{hosts.partition('?')[0]}"
+    if known := _URI.fullmatch(uri):
+        return f"{known['scheme']}{'***@' if known['userinfo'] else ''}{known['hosts']}{known['path'] or ''}"
+    scheme = re.match(r"mongodb(\+srv)?://", uri)
+    return f"{scheme[0] if scheme else ''}***"
 
 
 def load(config_file: str | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
@@ -322,14 +331,22 @@ def _check_mongo_uri(uri: str, source: str) -> None:
     """Refuse what the driver would refuse, before any worker is started. The driver's own words are not passed on:
     they quote the part they stumble over, which can be the password."""
     from pymongo.errors import PyMongoError
-    from pymongo.uri_parser import parse_uri
+    from pymongo.uri_parser import parse_uri, parse_userinfo, split_options
 
     if not re.match(r"mongodb(\+srv)?://.", uri):
         raise InvalidSettings(f"{source}: a MongoDB URI begins with mongodb:// or mongodb+srv://.")
-    if uri.startswith("mongodb+srv"):
-        return  # parsing it asks the DNS
     try:
-        parse_uri(uri)
+        if uri.startswith("mongodb+srv"):  # parsed in parts: as a whole it is looked up, a misread password with it
+            if (parts := _SRV_URI.fullmatch(uri)) is None:
+                raise ValueError
+            if parts["userinfo"] is not None:
+                parse_userinfo(parts["userinfo"])
+            if parts["options"]:
+                split_options(parts["options"])
+        else:
+            if re.match(r"[^?]*://[^/?]*/[^?]*@", uri):  # the database's name, to the driver; half a password to us
+                raise ValueError
+            parse_uri(uri)
     except (PyMongoError, ValueError):
         raise InvalidSettings(
             f"{source}: this is not a valid MongoDB URI (special characters in the password must be percent-encoded)."

@@ -179,6 +179,18 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
         "mongodb://user:needle@host:needle/",
         "mongodb://user:needle@@host/",
         "mongodb://user:needle%@host/",
+        "mongodb://user.needle/x@host",
+        "mongodb+srv://user:needle",
+        "mongodb+srv://user:needle@",
+        "mongodb+srv://user:needle%40host.invalid/db",
+        "mongodb+srv://user.needle.aa/b@host",
+        "mongodb+srv://user.needle.aa?b@host",
+        "mongodb+srv://user:needle@@host/",
+        "mongodb+srv://user:needle%@host/",
+        "mongodb+srv://user:needle:needle@host/",
+        "mongodb+srv://user:needle@host:27017/",
+        "mongodb+srv://user:needle@host,other/",
+        "mongodb+srv://user:needle@host/?tls=needle",
         "http://user:needle@host/",
         "user:needle@host",
     ],
@@ -193,15 +205,36 @@ def test_wrong_mongo_uri_is_refused_without_repeating_it(uri: str) -> None:
     ("uri", "shown"),
     [
         ("mongodb://host:27017/", "mongodb://host:27017/"),
+        ("mongodb://host?tls=true", "mongodb://host"),
+        ("mongodb://[::1]:27017,b.example:1/db", "mongodb://[::1]:27017,b.example:1/db"),
+        ("mongodb+srv://cluster.example.net/db?w=1", "mongodb+srv://cluster.example.net/db"),
+        ("mongodb+srv://user:needle", "mongodb+srv://***"),
+        ("mongodb+srv://user:needle%40host.invalid/db", "mongodb+srv://***"),
+        ("mongodb+srv://needle.aa/b@host", "mongodb+srv://***"),
+        ("mongodb://user:needle@host/?appName=a@needle", "mongodb://***"),
+        ("mongodb://host/needle%2F", "mongodb://***"),
+        ("needle://host/", "***"),
         ("mongodb://user:needle@a,b:1/db?tls=true", "mongodb://***@a,b:1/db"),
         ("mongodb+srv://user:needle@host/", "mongodb+srv://***@host/"),
-        ("mongodb://user:needle@needle/needle?needle@host/", "mongodb://***@host/"),
+        ("mongodb://user:needle@needle/needle?needle@host/", "mongodb://***"),
         ("mongodb://host/?tlsCertificateKeyFilePassword=needle", "mongodb://host/"),
         ("needle", "***"),
     ],
 )
 def test_redacted_uri_shows_where_and_not_with_what(uri: str, shown: str) -> None:
     assert config.redacted(uri) == shown
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mongodb+srv://cluster.example.net",
+        "mongodb+srv://user:p%40ss@cluster.example.net/db?retryWrites=true&w=majority",
+        "mongodb+srv://user@cluster.example.net/?authMechanism=MONGODB-X509&srvMaxHosts=2&srvServiceName=other",
+    ],
+)
+def test_srv_uri_is_taken_without_looking_it_up(uri: str) -> None:
+    assert config.load(None, {"MONGO_URI": uri}, {}).mongo_uri == uri
 
 
 def test_printed_settings_do_not_show_the_password() -> None:

@@ -187,6 +187,14 @@ def test_no_child_is_given_mongo_uri_or_keys(tmp_path: Path) -> None:
         database.stop(grace_s=0)
 
 
+def test_uri_that_the_driver_refuses_in_the_worker_is_not_quoted(tmp_path: Path) -> None:
+    uri = "mongodb+srv://user:needle@cluster.example.net/?directConnection=true&appName=needle"
+    with Service(tmp_path, environ={"MONGO_URI": uri}) as service:
+        wait_until(lambda: "driver does not take the URI (ConfigurationError)" in service.log, 30, what="the refusal")
+        assert "mongodb+srv://***@cluster.example.net/\n" in service.log
+        assert "needle" not in service.log
+
+
 def test_worker_that_does_not_end_is_killed_after_the_grace(tmp_path: Path) -> None:
     with Service(tmp_path, environ={"INVENTORY_SHUTDOWN_GRACE_S": "0.5"}) as service:
         service.wait_for_answer()

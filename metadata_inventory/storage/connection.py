@@ -21,7 +21,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from metadata_inventory.errors import StorageUnavailable
+from metadata_inventory.errors import InvalidSettings, StorageUnavailable
 from metadata_inventory.storage import claims
 
 logger = logging.getLogger(__name__)
@@ -37,13 +37,7 @@ class Connection:
 
     def __init__(self, uri: str, database: str, *, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-            uri,
-            timeoutMS=int(timeout_s * 1000),
-            serverSelectionTimeoutMS=int(timeout_s * 1000),
-            appname="metadata-inventory",
-            serverMonitoringMode="poll",
-        )
+        self._client = _make_client(uri, timeout_s)
         # Whatever the URI says: a claim is read back, and only the primary knows what became of it.
         self.database: AsyncDatabase[dict[str, Any]] = self._client.get_database(
             database,
@@ -92,6 +86,20 @@ class Connection:
                 logger.warning("the database cannot be prepared yet: %s", name_of(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, 2.0)
+
+
+def _make_client(uri: str, timeout_s: float) -> AsyncMongoClient[dict[str, Any]]:
+    """Without asking anybody yet. Raises InvalidSettings: what the driver says quotes parts of the URI."""
+    try:
+        return AsyncMongoClient(
+            uri,
+            timeoutMS=int(timeout_s * 1000),
+            serverSelectionTimeoutMS=int(timeout_s * 1000),
+            appname="metadata-inventory",
+            serverMonitoringMode="poll",
+        )
+    except (PyMongoError, ValueError) as error:
+        raise InvalidSettings(f"The database's driver does not take the URI ({type(error).__name__}).") from None
 
 
 def name_of(error: PyMongoError) -> str:
