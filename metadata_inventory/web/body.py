@@ -20,7 +20,7 @@ class BodyHandler(BaseHandler):
             summary="The decoded body that a record's page source was read from, byte for byte.",
             answers={
                 200: Answer("The bytes, under the media type that the origin gave.", bytes, _HEADERS),
-                304: Answer("The body is the one that `If-None-Match` names.", headers=("ETag",)),
+                304: Answer("The body is the one that `If-None-Match` names.", headers=_HEADERS),
             },
             errors=(errors.RecordNotFound, errors.Unavailable),
         )
@@ -32,11 +32,12 @@ class BodyHandler(BaseHandler):
         body = entry.capture.body
         self.set_header("ETag", f'"{body.sha256}"')
         self.set_header("Cache-Control", "no-cache")
-        if self.matches_etag():
-            return
-        # A stranger wrote it: it is saved, not shown, and where it is shown all the same it runs nothing.
+        # A stranger wrote it: it is saved, not shown, and where it is shown all the same it runs nothing. A 304 says
+        # so too: a cache takes its fields over for what it has stored (RFC 9111 §4.3.4).
         self.set_header("Content-Disposition", f'attachment; filename="{entry.id[:16]}"')
         self.set_header("Content-Security-Policy", "sandbox; default-src 'none'")
+        if self.matches_etag():
+            return
         self.set_header("Content-Type", content_type(body))
         content = await self.services.inventory.content(entry)
         if content is None:

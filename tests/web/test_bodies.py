@@ -27,6 +27,8 @@ async def test_body_comes_back_byte_for_byte_and_sandboxed(api: Api, shared_orig
     assert answer.headers["ETag"] == f'"{record["body"]["sha256"]}"'
     unchanged = await api.get(f"/api/metadata/{record['id']}/body/", headers={"If-None-Match": answer.headers["ETag"]})
     assert (unchanged.status, unchanged.content) == (304, b"")
+    for name in ("Content-Disposition", "Content-Security-Policy", "X-Content-Type-Options", "ETag"):
+        assert unchanged.headers[name] == answer.headers[name], "a cache takes these over for what it has stored"
 
 
 @pytest.mark.gen_test
