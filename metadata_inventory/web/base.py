@@ -138,13 +138,16 @@ class BaseHandler(RequestHandler):
 
     def permit_work(self) -> None:
         """Called when a collection is about to be started for this request; raises when the caller may not."""
-        rules = self.services.access
-        rules.check_site(self.request)
+        self.services.access.check_site(self.request)
         if not self.caller.may(Scope.COLLECT):
             raise InsufficientScope(
                 f"This is not stored, and collecting it needs a key with the scope {Scope.COLLECT}."
             )
-        self._grant = rules.take(self.caller)
+        self.take_token()
+
+    def take_token(self) -> None:
+        """Count this request as work that its client starts. Raises RateLimited."""
+        self._grant = self.services.access.take(self.caller)
         self._set_headers(self._rate_headers())
         if self._grant is not None and not self._grant.allowed:
             raise RateLimited(retry_after_s=math.ceil(self._grant.wait_s))

@@ -49,5 +49,6 @@ class QueueHandler(BaseHandler):
         )
     )
     async def post(self, body: RequeueBody) -> None:
+        self.take_token()
         requeued, more = await self.services.queue.requeue(body.codes)
         self.reply(200, Requeued(requeued=requeued, more=more), {"Cache-Control": "no-store"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ def guarded(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "blind": [Scope.COLLECT],
         "admin": [Scope.ADMIN],
         "limited": [Scope.READ, Scope.COLLECT],
+        "operator": [Scope.COLLECT, Scope.ADMIN],
     }
     for name, allowed in scopes.items():
         key, tokens[name] = make_key(name, allowed, now())
@@ -181,6 +183,30 @@ async def test_client_over_its_limit_is_429_and_told_when_to_go_on(
     stored = answers[0].json["url"]
     assert (await closed.get(url=stored, headers=headers)).status == 200, "what starts no work is not limited"
     assert (await closed.get(url=stored, headers=bearer(guarded, "reader"))).status == 200
+
+
+@pytest.mark.gen_test
+async def test_putting_back_counts_as_work_that_is_started(
+    closed: Api, guarded: Guarded, shared_origin: Origin
+) -> None:
+    headers = {**JSON, **bearer(guarded, "operator")}
+    path = f"/{uuid.uuid4().hex}"
+    shared_origin.answer(path, b"not HTTP at all\r\n\r\n")
+
+    async def requeue(failure: str) -> Answer:
+        body = json.dumps({"codes": [failure]}).encode()
+        return await closed.send("POST", "/api/inventory/queue/", headers=headers, body=body)
+
+    assert code(await closed.post(shared_origin.url(path), headers=headers)) == (502, "http_protocol_error")
+    answers = [await requeue("worker_lost") for _ in range(BURST - 1)]
+    assert [answer.json["requeued"] for answer in answers] == [0] * (BURST - 1)
+    assert answers[-1].headers["RateLimit"].startswith('"collect";r=0;')
+    refused = await requeue("http_protocol_error")
+    assert code(refused) == (429, "rate_limited")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 2
+    queue = await closed.get("/api/inventory/queue/", headers=headers)
+    assert queue.json["failed"]["http_protocol_error"] == 1, "it was not put back"
+    assert shared_origin.count(path) == 1
 
 
 @pytest.mark.gen_test
