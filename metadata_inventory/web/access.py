@@ -76,7 +76,8 @@ class Access:
         origin = request.headers.get("Origin")
         if origin is not None and origin in self._cors_origins:
             return
-        if request.headers.get("Sec-Fetch-Site", "none") in ("cross-site", "same-site"):
+        # Anything but the two words is refused, also what no browser sends: other capitals, nothing, two words.
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
             raise errors.CrossSiteRefused
         if origin is not None and origin.partition("://")[2] != request.host:
             raise errors.CrossSiteRefused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -39,11 +40,11 @@ class Api:
             self._document = json.loads(response.body)
         return self._document
 
-    async def get(self, path: str = "/api/metadata/", headers: dict[str, str] | None = None, **query: Any) -> Answer:
+    async def get(self, path: str = "/api/metadata/", headers: Mapping[str, str] | None = None, **query: Any) -> Answer:
         return await self.send("GET", path, headers=headers, **query)
 
     async def post(
-        self, url: str, headers: dict[str, str] | None = None, max_age: int | None = None, **query: Any
+        self, url: str, headers: Mapping[str, str] | None = None, max_age: int | None = None, **query: Any
     ) -> Answer:
         body = {"url": url} if max_age is None else {"url": url, "max_age": max_age}
         headers = {"Content-Type": "application/json", **(headers or {})}
@@ -56,7 +57,13 @@ class Api:
         return answer.json
 
     async def send(
-        self, method: str, path: str, *, headers: dict[str, str] | None = None, body: bytes | None = None, **query: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        **query: Any,
     ) -> Answer:
         target = f"{self.base}{path}" + (f"?{urlencode(query)}" if query else "")
         response = await self.client.fetch(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tornado.httputil import HTTPHeaders
 from tornado.ioloop import IOLoop
 
 from metadata_inventory.keys import Scope, make_key, now, read_keys, write_keys
@@ -246,7 +247,7 @@ async def test_pages_of_other_origins_get_nothing(closed: Api, guarded: Guarded,
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site", "", "cross-site,none", "none,none", "new"])
 async def test_page_of_another_site_cannot_start_work(api: Api, shared_origin: Origin, site: str) -> None:
     path = f"/{uuid.uuid4().hex}"
     shared_origin.page(path)
@@ -269,6 +270,14 @@ async def test_own_pages_and_typed_addresses_may_start_work(api: Api, shared_ori
     path = f"/{uuid.uuid4().hex}"
     shared_origin.page(path)
     assert (await api.get(url=shared_origin.url(path), headers={"Sec-Fetch-Site": site})).status == 202
+
+
+@pytest.mark.gen_test
+async def test_site_that_is_given_twice_cannot_start_work(api: Api) -> None:
+    headers = HTTPHeaders()
+    headers.add("Sec-Fetch-Site", "cross-site")
+    headers.add("Sec-Fetch-Site", "none")
+    assert code(await api.get(url="http://127.0.0.1:9/", headers=headers)) == (403, "cross_site_refused")
 
 
 @pytest.mark.gen_test
