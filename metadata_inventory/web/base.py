@@ -91,6 +91,7 @@ class BaseHandler(RequestHandler):
 
     services: Services
     body: bytes
+    any_host = False  # whatever name it is called by; else `Access.check_host` decides
 
     def initialize(self, services: Services, route: str = "-") -> None:
         """`route` is what the log tells of the path: a URL that was pasted as one may hold what nobody should read."""
@@ -116,6 +117,8 @@ class BaseHandler(RequestHandler):
 
     def prepare(self) -> Awaitable[None] | None:
         self._set_headers(self.services.access.cors(self.request.headers))
+        if not self.any_host:
+            self.services.access.check_host(self.request)
         method = "get" if self.request.method == "HEAD" else (self.request.method or "").lower()
         declared = getattr(getattr(self, method, None), "operation", None)
         if declared is not None and declared.scope is not None:
@@ -129,7 +132,6 @@ class BaseHandler(RequestHandler):
 
     def _check_access(self, scope: Scope) -> None:
         rules = self.services.access
-        rules.check_host(self.request)
         self.caller = rules.identify(self.request)
         if not self.caller.may(scope):
             raise InsufficientScope(f"This needs a key with the scope {scope}.")
@@ -285,4 +287,5 @@ class UnknownPathHandler(BaseHandler):
     """Answers every path that no route has."""
 
     def prepare(self) -> Awaitable[None] | None:
+        self.services.access.check_host(self.request)
         raise HTTPError(HTTPStatus.NOT_FOUND)

@@ -56,7 +56,14 @@ class OpenApiHandler(BaseHandler):
         super().initialize(services, route)
         self.routes = routes
 
-    @operation(Operation(summary="This document.", scope=None, answers={200: Answer("OpenAPI 3.1.", dict)}))
+    @operation(
+        Operation(
+            summary="This document.",
+            scope=None,
+            answers={200: Answer("OpenAPI 3.1.", dict)},
+            errors=(errors.HostNotAllowed,),
+        )
+    )
     async def get(self) -> None:
         self.reply_json(200, encoded_document(self.routes))
 

@@ -1,4 +1,4 @@
-"""What operators and their machines ask: does it live, can it serve."""
+"""What operators and their machines ask, by whatever name they know: does it live, can it serve."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class Readiness:
 
 
 class LiveHandler(BaseHandler):
+    any_host = True
+
     @operation(
         Operation(
             summary="Answers as long as the process does.", scope=None, answers={200: Answer("It lives.", Health)}
@@ -53,6 +55,8 @@ class LiveHandler(BaseHandler):
 
 
 class ReadyHandler(BaseHandler):
+    any_host = True
+
     @operation(
         Operation(
             summary="Answers 200 only when a request could be served: the database works, and a collector.",

@@ -298,6 +298,28 @@ async def test_name_that_was_made_to_resolve_here_is_refused(api: Api) -> None:
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("method", "path", "otherwise"),
+    [
+        ("GET", "/openapi.json", 200),
+        ("GET", "/nowhere", 404),
+        ("DELETE", "/api/metadata/", 405),
+        ("OPTIONS", "/api/metadata/", 405),
+        ("HEAD", "/openapi.json", 200),
+    ],
+)
+async def test_name_is_checked_on_every_path_but_health(api: Api, method: str, path: str, otherwise: int) -> None:
+    assert (await api.send(method, path)).status == otherwise
+    assert (await api.send(method, path, headers={"Host": "evil.example"})).status == 421
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_health_is_told_under_any_name(api: Api, path: str) -> None:
+    assert (await api.get(path, headers={"Host": "probe.internal"})).status == 200
+
+
+@pytest.mark.gen_test
 async def test_where_keys_are_asked_for_any_name_will_do(closed: Api, guarded: Guarded) -> None:
     headers = {**bearer(guarded, "reader"), "Host": "inventory.example.com"}
     assert (await closed.get(url="http://127.0.0.1:9/", collect="false", headers=headers)).status == 404
