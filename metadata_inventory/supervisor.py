@@ -32,8 +32,7 @@ from metadata_inventory import __version__
 from metadata_inventory.addresses import LOOPBACK
 from metadata_inventory.config import Settings, redacted
 from metadata_inventory.environment import clean_environment
-from metadata_inventory.errors import EmbeddedDatabaseFailed, WorkersFailed
-from metadata_inventory.listening import bind, listen, url_of
+from metadata_inventory.errors import AddressInUse, EmbeddedDatabaseFailed, WorkersFailed
 from metadata_inventory.processes import KeptProcess, Readiness, WorkerOrder, reap_strangers
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 
@@ -42,6 +41,7 @@ log = logging.getLogger(__name__)
 # What `signal.signal` takes and gives back.
 Handler = Callable[[int, FrameType | None], object] | int | None
 
+BACKLOG = 1024
 DATABASE_GRACE_S = 10.0
 # Beyond `shutdown_grace_s`, at which a worker itself cuts requests off: it still has to end its children and give back
 # what it has claimed.
@@ -84,15 +84,12 @@ class Supervisor:
         log.info("metadata-inventory %s", __version__)
         _warn_of_exceptions(self._settings)
         if self._settings.mongo_uri is None:
-            # The directory before the address: of two mistakes, this is the one that could cost data.
             self._database = EmbeddedDatabase(self._settings.data_dir, environ=self._environ)
             self._database.lock(cancelled=lambda: signals.end_asked)
-        self._sockets = bind(self._settings.host, self._settings.port)
-        if self._database is not None:
             self._start_database(self._database, signals)
         else:
-            log.info("records are kept in %s", redacted(self._settings.mongo_uri or ""))
-        listen(self._sockets, self._settings.host, self._settings.port)
+            log.info("records are kept in %s", redacted(self._settings.mongo_uri))
+        self._sockets = listen(self._settings.host, self._settings.port)  # nobody is let in without a password
         for number in range(1, self._settings.processes + 1):
             worker = KeptProcess(f"worker {number}", partial(self._spawn_worker, number))
             self._workers.append(worker)
@@ -219,3 +216,17 @@ def _warn_of_exceptions(settings: Settings) -> None:
         )
     if settings.allow_destinations:
         log.warning("allow_destinations is set: URLs may also lead to %s", ", ".join(settings.allow_destinations))
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets on every address of the host (a name may have two), all on one port. Raises AddressInUse."""
+    from tornado.netutil import bind_sockets
+
+    try:
+        return bind_sockets(port, address=host or None, backlog=BACKLOG)
+    except OSError as error:
+        raise AddressInUse(f"Cannot listen on {url_of(host, port)}: {error.strerror or error}.") from error
+
+
+def url_of(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host or '0.0.0.0'}:{port}"

@@ -138,7 +138,6 @@ def test_address_in_use_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
             below = service.descendants()
             assert service.process.wait(30) == 2
             assert not [process for process in below if alive(process)]
-    assert not (tmp_path / "data" / "database.log").exists()  # told before anything was started
     assert service.log.splitlines()[-1] == (
         f"error: Cannot listen on http://{address}: Address already in use. [address_in_use]"
     )
