@@ -162,7 +162,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     renew_s: Annotated[
         float, Meta(gt=0, le=1800, description="Seconds between renewals of a running job's lease; at most half of it.")
     ] = 5.0
-    max_attempts: Annotated[int, Meta(ge=1, le=20, description="Attempts at one collection before it is given up.")] = 3
+    max_attempts: Annotated[
+        int, Meta(ge=1, le=3, description="Attempts at one collection before it is given up; 3 are the most.")
+    ] = 3
     retry_base_s: Annotated[float, Meta(gt=0, le=3600, description="Wait before the second attempt; then doubled.")] = (
         2.0
     )

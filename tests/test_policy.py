@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from metadata_inventory import config
 from metadata_inventory.capture import Capture, FailureCode, Header
+from metadata_inventory.errors import InvalidSettings
 from metadata_inventory.policy import fullness, retryable
 from tests.builders import FETCHED_AT, a_capture, a_failure, a_policy, a_url
 
@@ -38,12 +40,16 @@ def test_each_code_gets_its_attempts_and_no_more(code: FailureCode) -> None:
     assert retryable(code) == (ATTEMPTS[code] > 1)
 
 
-def test_setting_bounds_the_attempts() -> None:
+def test_setting_bounds_the_attempts_and_takes_no_more_than_it_can_grant() -> None:
+    most = max(ATTEMPTS.values())
+    assert config.load(None, {"INVENTORY_MAX_ATTEMPTS": str(most)}, {}).max_attempts == most
+    with pytest.raises(InvalidSettings, match=f"INVENTORY_MAX_ATTEMPTS: Expected `int` <= {most}"):
+        config.load(None, {"INVENTORY_MAX_ATTEMPTS": str(most + 1)}, {})
     assert replace(POLICY, max_attempts=1).retry_delay_s(FailureCode.DNS_ERROR, 1, 0) is None
 
 
 def test_backoff_doubles_up_to_its_bound_and_half_of_it_is_jitter() -> None:
-    policy = replace(POLICY, max_attempts=10)
+    policy = replace(POLICY, max_attempts=3)
     code = FailureCode.CONNECTION_REFUSED
     assert [policy.retry_delay_s(code, attempts, 0.0) for attempts in (1, 2)] == [1.0, 2.0]
     assert replace(policy, retry_max_s=1.5).retry_delay_s(code, 2, 0.0) == 0.75
