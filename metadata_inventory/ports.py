@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from metadata_inventory.capture import Capture, CollectionOrder, Outcome
@@ -74,10 +75,12 @@ class QueueStore(Protocol):
     async def state(self, leases: int) -> QueueState:
         """All jobs counted, and up to `leases` running ones."""
 
-    async def requeue(self, codes: Collection[str], limit: int) -> int:
+    async def requeue(self, codes: Collection[str], limit: int, failed_before: datetime | None) -> tuple[int, bool]:
         """Owe a collection again for up to `limit` failed ones with one of the codes (none given: with any).
 
-        How many were put back; each by one atomic write, so that none is owed twice.
+        How many were put back, each by one atomic write, so that none is owed twice; and whether others may be left.
+        With `failed_before`, only what failed before it. When it raises, some may have been put back; asking again
+        is harmless.
         """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
 from metadata_inventory.capture import FailureCode
 from metadata_inventory.errors import QueueFull
@@ -11,8 +12,8 @@ from metadata_inventory.record import QueueState
 
 # Running jobs that are shown one by one.
 SHOWN_LEASES = 100
-# Put back at once; the rest is for the next call.
-REQUEUED_AT_ONCE = 1000
+# Put back at once; the rest is for the next call. Few enough that a call is answered within seconds.
+REQUEUED_AT_ONCE = 200
 
 
 class Queue:
@@ -26,8 +27,8 @@ class Queue:
         """Raises StorageUnavailable."""
         return await self._store.state(SHOWN_LEASES)
 
-    async def requeue(self, codes: Collection[FailureCode]) -> tuple[int, bool]:
-        """Owe the failed ones a collection again, those with one of the codes or all.
+    async def requeue(self, codes: Collection[FailureCode], failed_before: datetime | None) -> tuple[int, bool]:
+        """Owe the failed ones a collection again, those with one of the codes or all, of these what failed by then.
 
         How many were put back, and whether some may be left: no more are than the queue has room for, or
         REQUEUED_AT_ONCE. Raises QueueFull when there is no room, StorageUnavailable.
@@ -37,5 +38,4 @@ class Queue:
         if room <= 0:
             raise QueueFull
         limit = min(room, REQUEUED_AT_ONCE)
-        requeued = await self._store.requeue(codes, limit)
-        return requeued, requeued == limit
+        return await self._store.requeue(codes, limit, failed_before)

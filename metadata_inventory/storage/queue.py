@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 from metadata_inventory.record import Depth, Entry, QueueState
 from metadata_inventory.storage import claims
 from metadata_inventory.storage.connection import Connection
 from metadata_inventory.storage.documents import WITHOUT_CAPTURE, Document, to_entry, to_instant
-from metadata_inventory.urls import recall
+from metadata_inventory.urls import NormalizedUrl, recall
 
 _DUE: claims.Expression = {"$lte": ["$job.due_ms", claims.NOW]}
 _LEASED: claims.Expression = {"$ne": [{"$ifNull": ["$job.lease", None]}, None]}
@@ -36,9 +38,13 @@ _FAILED_BY_CODE: list[dict[str, Any]] = [
     {"$group": {"_id": "$failure.failure.code", "count": {"$sum": 1}}},
 ]
 
+# Put back by one write, which has to end within the connection's bound: the embedded database takes up to 15 ms each.
+WRITTEN_AT_ONCE = 25
+
 
 class MongoQueue:
     def __init__(self, connection: Connection) -> None:
+        self._timeout_s = connection.timeout_s
         self._records = connection.records
         self._available = connection.available
 
@@ -60,15 +66,27 @@ class MongoQueue:
         found = self._records.find(claims.RUNNING, WITHOUT_CAPTURE).sort(claims.DUE_ORDER).limit(limit)
         return [to_entry(document) async for document in found]
 
-    async def requeue(self, codes: Collection[str], limit: int) -> int:
-        wanted = {**claims.FAILED, "failure.failure.code": {"$in": list(codes)}} if codes else claims.FAILED
+    async def requeue(self, codes: Collection[str], limit: int, failed_before: datetime | None) -> tuple[int, bool]:
+        wanted: dict[str, Any] = dict(claims.FAILED)
+        if codes:
+            wanted["failure.failure.code"] = {"$in": list(codes)}
+        if failed_before is not None:
+            wanted["failure.failure.at"] = {"$lt": failed_before}
         async with self._available():
             found = self._records.find(wanted, {"normalized_url": 1}).limit(limit)
             urls = [recall(document["normalized_url"]) async for document in found]
-            if not urls:
-                return 0
-            written = await self._records.bulk_write([claims.requeue(url) for url in urls], ordered=False)
-            return written.modified_count
+            return await self._put_back(urls, more=len(urls) == limit)
+
+    async def _put_back(self, urls: Sequence[NormalizedUrl], *, more: bool) -> tuple[int, bool]:
+        """Slice by slice, each with the whole bound for itself; where the database is slow, not all of them."""
+        deadline = time.monotonic() + self._timeout_s
+        put_back = 0
+        for start in range(0, len(urls), WRITTEN_AT_ONCE):
+            if start and time.monotonic() >= deadline:
+                return put_back, True
+            slice_ = [claims.requeue(url) for url in urls[start : start + WRITTEN_AT_ONCE]]
+            put_back += (await self._records.bulk_write(slice_, ordered=False)).modified_count
+        return put_back, more
 
 
 def _depth(groups: Sequence[Document], state: str) -> Depth:

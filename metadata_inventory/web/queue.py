@@ -17,13 +17,18 @@ from metadata_inventory.web.operation import Answer, Operation, operation
 
 class RequeueBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     codes: Annotated[tuple[FailureCode, ...], Meta(description="Only what failed with one of these; none: all.")] = ()
+    failed_before: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None, Meta(description="Only what failed before this instant; null: all.")
+    ] = None
 
 
 class Requeued(Struct, frozen=True, kw_only=True):
-    """`more`: as many as are put back at once were, and others may be left."""
+    """`more`: others may be left, for a next call. Given this `failed_before`, that leaves alone what has been put back
+    and failed again: it is the one of the request, else when the service began with it."""
 
     requeued: int
     more: bool
+    failed_before: datetime
 
 
 class QueueHandler(BaseHandler):
@@ -50,5 +55,16 @@ class QueueHandler(BaseHandler):
     )
     async def post(self, body: RequeueBody) -> None:
         self.take_token()
-        requeued, more = await self.services.queue.requeue(body.codes)
-        self.reply(200, Requeued(requeued=requeued, more=more), {"Cache-Control": "no-store"})
+        begun_at = datetime.now(UTC)
+        failed_before = _in_utc(body.failed_before)
+        requeued, more = await self.services.queue.requeue(body.codes, failed_before)
+        answer = Requeued(requeued=requeued, more=more, failed_before=failed_before or begun_at)
+        self.reply(200, answer, {"Cache-Control": "no-store"})
+
+
+def _in_utc(instant: datetime | None) -> datetime | None:
+    """The driver takes no instant that in UTC lies outside the years 1 to 9999."""
+    try:
+        return None if instant is None else instant.astimezone(UTC)
+    except OverflowError as error:
+        raise errors.InvalidParameter("failed_before is out of range.") from error

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 import pytest
 
 from metadata_inventory.capture import FailureCode
 from metadata_inventory.record import ANY, Depth, Entry, Job, Status
 from metadata_inventory.storage.mongo import MongoStore
-from metadata_inventory.storage.queue import MongoQueue
+from metadata_inventory.storage.queue import WRITTEN_AT_ONCE, MongoQueue
 from metadata_inventory.urls import NormalizedUrl
-from tests.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
+from tests.builders import FETCHED_AT, a_capture, a_claim, a_failure, a_lease, a_policy, a_url
 from tests.storage.conftest import due
 from tests.waiting import wait_until_async
 
@@ -79,15 +82,15 @@ async def test_failed_ones_are_put_back_by_code(store: MongoStore, queue: MongoQ
     dns = await leave_failed(store, FailureCode.DNS_ERROR)
     kept = await leave_failed(store, FailureCode.DNS_ERROR, captured=True)
     lost = await leave_failed(store, FailureCode.WORKER_LOST)
-    assert await queue.requeue(["dns_error"], limit=10) == 2
-    assert await queue.requeue(["dns_error"], limit=10) == 0, "what is owed already is not put back again"
+    assert await queue.requeue(["dns_error"], 10, None) == (2, False)
+    assert await queue.requeue(["dns_error"], 10, None) == (0, False), "what is owed already is not put back again"
     await wait_until_async(lambda: due(store), timeout_s=5)
     assert {entry.id for entry in await due(store)} == {dns.id, kept.id}
     entries = [await store.find(url) for url in (dns, kept, lost)]
     assert [entry.status for entry in entries if entry] == [Status.PENDING, Status.COMPLETE, Status.FAILED]
     assert (job(entries[0]).attempts, job(entries[0]).losses) == (0, 0)
 
-    assert await queue.requeue([], limit=10) == 1
+    assert await queue.requeue([], 10, None) == (1, False)
     assert (await queue.state(leases=0)).failed == {}
 
 
@@ -95,4 +98,38 @@ async def test_failed_ones_are_put_back_by_code(store: MongoStore, queue: MongoQ
 async def test_no_more_are_put_back_than_asked_for(store: MongoStore, queue: MongoQueue) -> None:
     for _ in range(3):
         await leave_failed(store, FailureCode.CONNECTION_REFUSED)
-    assert [await queue.requeue([], limit=2) for _ in range(3)] == [2, 1, 0]
+    assert [await queue.requeue([], 2, None) for _ in range(3)] == [(2, True), (1, False), (0, False)]
+
+
+@pytest.mark.gen_test
+async def test_only_what_failed_before_is_put_back(store: MongoStore, queue: MongoQueue) -> None:
+    await leave_failed(store, FailureCode.DNS_ERROR)
+    assert await queue.requeue([], 10, FETCHED_AT) == (0, False)
+    assert await queue.requeue(["dns_error"], 10, FETCHED_AT) == (0, False)
+    assert await queue.requeue([], 10, FETCHED_AT + timedelta(milliseconds=1)) == (1, False)
+
+
+class Overtaken(MongoQueue):
+    """Another one puts back what this one has found."""
+
+    async def _put_back(self, urls: Sequence[NormalizedUrl], *, more: bool) -> tuple[int, bool]:
+        await super()._put_back(urls, more=more)
+        return await super()._put_back(urls, more=more)
+
+
+@pytest.mark.gen_test
+async def test_more_may_be_left_although_another_one_was_faster(store: MongoStore) -> None:
+    for _ in range(3):
+        await leave_failed(store, FailureCode.DNS_ERROR)
+    assert await Overtaken(store.connection).requeue([], 2, None) == (0, True)
+
+
+@pytest.mark.gen_test
+async def test_slow_database_is_given_a_part(store: MongoStore) -> None:
+    """The bound is over after the first write, which is carried out all the same."""
+    store.connection.timeout_s = 0.0
+    queue = MongoQueue(store.connection)
+    store.connection.timeout_s = 5.0
+    urls = [await leave_failed(store, FailureCode.DNS_ERROR) for _ in range(WRITTEN_AT_ONCE + 1)]
+    assert await queue.requeue([], len(urls) + 1, None) == (WRITTEN_AT_ONCE, True)
+    assert await queue.requeue([], len(urls) + 1, None) == (1, False)

@@ -7,11 +7,18 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
+from pymongo import MongoClient
 
+from metadata_inventory.capture import FailureCode
+from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields
+from metadata_inventory.urls import normalize
+from tests.builders import a_failure, a_policy
 from tests.client import get, post
 from tests.origin import Origin
 from tests.running import Service, environment
@@ -35,9 +42,9 @@ def narrow(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield service
 
 
-def run(service: Service, *arguments: str) -> tuple[int, str, str]:
+def run(service: Service, *arguments: str, timeout_s: float = 30) -> tuple[int, str, str]:
     command = [sys.executable, "-m", "metadata_inventory", *arguments, "--service", service.url]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=timeout_s, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -57,10 +64,26 @@ async def test_queue_is_answered_as_documented(api: Api) -> None:
     headers = {"Content-Type": "application/json"}
     answer = await api.send("POST", "/api/inventory/queue/", headers=headers, body=body)
     assert answer.status == 200
+    begun_at = datetime.fromisoformat(answer.json["failed_before"])
+    assert abs((datetime.now(UTC) - begun_at).total_seconds()) < 60
+    body = b'{"failed_before": "1999-12-31T23:00:00-01:00"}'
+    answer = await api.send("POST", "/api/inventory/queue/", headers=headers, body=body)
+    assert (answer.status, answer.json["failed_before"]) == (200, "2000-01-01T00:00:00Z")
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("body", [b'{"codes": ["no_such_code"]}', b'{"codes": "dns_error"}', b'{"kinds": []}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"codes": ["no_such_code"]}',
+        b'{"codes": "dns_error"}',
+        b'{"kinds": []}',
+        b'{"failed_before": "yesterday"}',
+        b'{"failed_before": "2026-01-02T03:04:05"}',
+        b'{"failed_before": "0001-01-01T00:00:00+23:59"}',
+        b'{"failed_before": "9999-12-31T23:59:59-23:59"}',
+    ],
+)
 async def test_bad_requeue_is_400(api: Api, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     answer = await api.send("POST", "/api/inventory/queue/", headers=headers, body=body)
@@ -112,3 +135,39 @@ def test_mistakes_are_told(narrow: Service, tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: http://127.0.0.1:9 does not answer")
+
+
+def leave_failed(mongo_uri: str, database: str, count: int) -> None:
+    """Failures of so many URLs, each of them one that would be refused again at once."""
+    failure = replace(a_failure(FailureCode.DESTINATION_IP_PROHIBITED), at=datetime.now(UTC))
+    stored = failure_fields(a_policy().stored_failure(failure, 1, None))
+    urls = [normalize(f"http://127.0.0.{2 + number % 100}/{number}") for number in range(count)]
+    documents = [
+        {
+            "_id": url.id,
+            "normalized_url": url.href,
+            "url": url.href,
+            "status": "failed",
+            "revision": 0,
+            "requested_at": failure.at,
+            "checked_at": failure.at,
+            "unchanged_count": 0,
+            "settled": "x",
+            "schema_version": SCHEMA_VERSION,
+            "failure": stored,
+        }
+        for url in urls
+    ]
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        client[database]["records"].insert_many(documents)
+
+
+@pytest.mark.timeout(240)
+def test_more_failures_than_one_call_takes_are_all_put_back(mongo_uri: str, tmp_path: Path) -> None:
+    database = f"test_{uuid.uuid4().hex[:12]}"
+    # One of each host is collected, the others wait.
+    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database, "INVENTORY_HOST_GAP_S": "3000"}
+    with Service(tmp_path, environ=environ) as service:
+        service.wait_for_answer()
+        leave_failed(mongo_uri, database, 1_010)
+        assert run(service, "requeue", timeout_s=180) == (0, "1010 put back\n", "")
