@@ -6,6 +6,7 @@ collector process, which needs nothing of the service.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -157,10 +158,26 @@ def _add_queue(commands: Commands) -> None:
         command.set_defaults(run=run)
         command.add_argument(
             "--service",
+            type=_service_url,
             default="http://localhost:8000",
             metavar="URL",
             help="where the service listens (default: %(default)s); its API key is read from METADATA_INVENTORY_TOKEN",
         )
+
+
+def _service_url(text: str) -> str:
+    """The argument, when requests can be sent there."""
+    import argparse
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a bracket that is not closed, a port that is no number
+        fits = False
+    if not fits or not re.fullmatch(r"[!-~]+", text) or "?" in text or "#" in text or "@" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no URL of a service; one is http://HOST or http://HOST:PORT")
+    return text
 
 
 def _add_serve(commands: Commands) -> None:

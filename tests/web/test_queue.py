@@ -171,3 +171,12 @@ def test_more_failures_than_one_call_takes_are_all_put_back(mongo_uri: str, tmp_
         service.wait_for_answer()
         leave_failed(mongo_uri, database, 1_010)
         assert run(service, "requeue", timeout_s=180) == (0, "1010 put back\n", "")
+
+
+@pytest.mark.timeout(240)
+def test_what_fails_again_at_once_is_put_back_once(mongo_uri: str, tmp_path: Path) -> None:
+    database = f"test_{uuid.uuid4().hex[:12]}"
+    with Service(tmp_path, environ={"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database}) as service:
+        service.wait_for_answer()
+        leave_failed(mongo_uri, database, 410)
+        assert run(service, "requeue", timeout_s=180) == (0, "410 put back\n", "")
