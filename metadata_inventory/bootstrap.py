@@ -155,6 +155,7 @@ def _collector_options(settings: Settings, destinations: DestinationPolicy) -> C
         max_redirects=settings.max_redirects,
         max_body_bytes=settings.max_body_bytes,
         max_wire_bytes=settings.max_wire_bytes,
+        max_per_host=settings.host_concurrency,
         headers=HeaderLimits(max_lines=settings.max_header_lines, max_total_bytes=settings.max_header_bytes),
         max_bodies_bytes=settings.lane_body_bytes,
         max_data_bytes=settings.lane_memory_bytes,

@@ -6,6 +6,7 @@ import gzip
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,26 @@ def test_least_memory_of_a_collector_is_enough_for_the_largest_page(mongo_uri: s
         origin.page("/", b"x" * size)
         status, record = post(service, origin.url("/"))
         assert (status, len(record["page_source"])) == (201, size)
+
+
+def test_bound_of_one_host_holds_where_redirects_lead(mongo_uri: str, tmp_path: Path) -> None:
+    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}"}
+    bounds = {"INVENTORY_LANES": "1", "INVENTORY_HOST_CONCURRENCY": "2"}
+    sources = [f"127.0.0.{number}" for number in range(3, 9)]
+    with (
+        Origin(addresses=["127.0.0.1", "127.0.0.2", *sources]) as origin,
+        Service(tmp_path, "--allow-loopback", environ=environ | bounds) as service,
+        ThreadPoolExecutor(len(sources)) as threads,
+    ):
+        service.wait_for_answer()
+        origin.page("/held")
+        origin.hold("/held")
+        origin.redirect("/", origin.url("/held", host="127.0.0.1"))
+        answers = [threads.submit(post, service, origin.url(host=source)) for source in sources]
+        origin.wait_for("/", len(sources))
+        origin.wait_for("/held", 2)
+        origin.page("/free")
+        assert post(service, origin.url("/free", host="127.0.0.2"))[0] == 201
+        assert origin.count("/held") == 2
+        origin.release("/held")
+        assert {answer.result()[0] for answer in answers} == {201}

@@ -44,6 +44,7 @@ class CollectorOptions(Struct, frozen=True, kw_only=True):
     redirect_body_bytes: int = 64 * 1024  # of a redirect's body this much is read, to keep the connection
     redirect_body_ms: int = 1_000  # … and for this long at most
     max_repeats: int = 2  # requests that libcurl may send for one hop (it repeats after a GOAWAY)
+    max_per_host: int = 16  # transfers under way at one host, later hops of redirects counted in; others wait
     max_unresolved_names: int = 256  # look-ups at once, a thread each
     max_unresolved_per_domain: int = 8  # look-ups at once below one registrable domain by the Public Suffix List
     name_cache_ms: int = 60_000  # how long a looked-up name is remembered
@@ -61,7 +62,7 @@ class LaneSettings:
 
     lanes: int = 2  # processes
     capacity: int = 512  # collections under way in one lane
-    per_host: int = 16  # collections under way for one host
+    per_host: int = 16  # collections under way for one host; the process is told the same as `max_per_host`
     host_gap_ms: int = 0  # from the start of one collection of a host to that of its next
     wait_ms: int = 200  # how long a process may wait for something to finish; new orders interrupt it
     patience_s: float = 10.0  # beyond `wait_ms`; a process that is silent for longer is killed

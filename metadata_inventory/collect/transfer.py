@@ -79,6 +79,11 @@ class Collection:
     def host(self) -> str:
         return self._target.host
 
+    @property
+    def redirected(self) -> bool:
+        """Whether the next hop is a later one."""
+        return bool(self._exchanges)
+
     def _approach(self, url: str) -> None:
         self._url = url
         self._target: NormalizedUrl = normalize(url)
@@ -113,6 +118,14 @@ class Collection:
             name_addresses(hop.easy, host, port, allowed)
         self.hop = hop
         return hop
+
+    def fail_for_want_of_place(self, answer: Answer) -> Failure:
+        """The outcome when as many transfers as may be were under way at the host until the deadline."""
+        return self.fail(
+            FailureCode.CONNECTION_TIMEOUT,
+            "This service had as many transfers as it may under way at the host.",
+            timings=_name_timings(answer),
+        )
 
     def _hop_options(self) -> CollectorOptions:
         """The options, with what earlier hops have left of the headers' budget."""

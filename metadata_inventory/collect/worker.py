@@ -11,7 +11,9 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
@@ -25,13 +27,14 @@ from metadata_inventory.collect.memory import end_exhausted
 from metadata_inventory.collect.names import Answer, Names, Resolve, resolve_here
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.outcomes import DETAILS
+from metadata_inventory.collect.places import Places
 from metadata_inventory.collect.pump import Pump
 from metadata_inventory.collect.transfer import Collection
 
 logger = logging.getLogger(__name__)
 
 MAX_RETURN_BYTES = 4 * 1024 * 1024  # in one answer: the parent's loop stalls while it unpickles
-_MAX_TURN_S = 0.25  # look-ups and redirects' bodies are checked for their time at least this often
+_MAX_TURN_S = 0.25  # look-ups, redirects' bodies and waits for a place are checked for their time at least this often
 _REMEMBERED_CONNECTIONS = 4096
 
 Results = tuple[tuple[str, Outcome], ...]
@@ -69,9 +72,11 @@ class Worker:
         )
         self._connections = Connections(_REMEMBERED_CONNECTIONS)
         self._budget = BodyBudget(options.max_bodies_bytes)
-        self._collections: dict[str, Collection] = {}
+        self._collections: dict[str, Collection] = {}  # in the order of deadlines, since all have the same time
         self._hops: dict[pycurl.Curl, Collection] = {}
         self._looking: dict[str, float] = {}  # token → when its look-up is given up
+        self._places = Places(options.max_per_host)
+        self._held_up: dict[str, tuple[Answer, float]] = {}  # token → what was looked up, and since when it waits
         self._draining: list[tuple[float, Hop]] = []  # redirects' bodies, and when they are given up
         self._connected: list[Hop] = []
         self._finished: deque[tuple[str, Outcome]] = deque()
@@ -134,6 +139,7 @@ class Worker:
                 self._dial(self._collections[token], answer)
         self._give_up_late_ones()
         self._resume()
+        self._admit()
 
     def _resume(self) -> None:
         for hop in self._budget.resume():
@@ -157,6 +163,7 @@ class Worker:
         if refusal is not None:
             self._finish(collection, refusal)
             return
+        self._places.leave(collection.token, unless=collection.host)
         answer = self._names.ask(collection.token, collection.host)
         if answer is not None:
             self._dial(collection, answer)
@@ -165,6 +172,23 @@ class Worker:
             self._looking[collection.token] = min(collection.deadline, time.monotonic() + patience_s)
 
     def _dial(self, collection: Collection, answer: Answer) -> None:
+        """Begin the hop, at once or when its host has a place for it."""
+        token = collection.token
+        if answer.failure is None and not self._places.enter(token, collection.host, redirected=collection.redirected):
+            self._held_up[token] = answer, time.monotonic()
+            return
+        self._begin_hop(collection, answer)
+
+    def _admit(self) -> None:
+        while (token := self._places.take()) is not None:
+            self._begin_hop(self._collections[token], self._end_wait(token))
+
+    def _end_wait(self, token: str) -> Answer:
+        """What was looked up, the wait for a place counted in."""
+        answer, since = self._held_up.pop(token)
+        return replace(answer, waited_ms=(answer.waited_ms or 0.0) + (time.monotonic() - since) * 1000)
+
+    def _begin_hop(self, collection: Collection, answer: Answer) -> None:
         hop = self._attempt(collection, lambda: collection.dial(answer))
         if not isinstance(hop, Hop):
             self._finish(collection, hop)
@@ -196,6 +220,7 @@ class Worker:
 
     def _finish(self, collection: Collection, outcome: Outcome) -> None:
         del self._collections[collection.token]
+        self._places.leave(collection.token)
         self._finish_with(collection.token, outcome)
 
     def _finish_with(self, token: str, outcome: Outcome) -> None:
@@ -208,6 +233,8 @@ class Worker:
             return
         if self._looking.pop(token, None) is not None:
             self._names.forget(token, collection.host)
+        self._places.leave(token)
+        self._held_up.pop(token, None)
         if collection.hop is not None:
             self._release(collection.hop)
 
@@ -221,7 +248,7 @@ class Worker:
         self._draining.append((time.monotonic() + self._options.redirect_body_ms / 1000, hop))
 
     def _give_up_late_ones(self) -> None:
-        if not self._looking and not self._draining:
+        if not self._looking and not self._draining and not self._held_up:
             return
         instant = time.monotonic()
         for token in [token for token, until in self._looking.items() if until <= instant]:
@@ -237,6 +264,16 @@ class Worker:
             redirected = self._hops.get(hop.easy)
             if redirected is not None:
                 self._settle(redirected, pycurl.E_OPERATION_TIMEDOUT, "")
+        if self._held_up:
+            self._give_up_overdue_waits(instant)
+
+    def _give_up_overdue_waits(self, instant: float) -> None:
+        overdue = takewhile(lambda one: one.deadline <= instant, self._collections.values())
+        for collection in [one for one in overdue if one.token in self._held_up]:
+            self._give_up_wait(collection, self._end_wait(collection.token))
+
+    def _give_up_wait(self, collection: Collection, answer: Answer) -> None:
+        self._finish(collection, self._attempt(collection, lambda: collection.fail_for_want_of_place(answer)))
 
     def _wake(self) -> None:
         """Called by the look-ups' threads."""

@@ -29,8 +29,9 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Lanes]:
-    options = settings.pop("options", {})
-    lanes = Lanes(CollectorOptions(destinations=LOOPBACK, **options), LaneSettings(**settings))
+    shape = LaneSettings(**{name: value for name, value in settings.items() if name != "options"})
+    options = {"max_per_host": shape.per_host} | settings.get("options", {})
+    lanes = Lanes(CollectorOptions(destinations=LOOPBACK, **options), shape)
     await lanes.start()
     try:
         yield lanes

@@ -15,6 +15,7 @@ from metadata_inventory.collect.names import Answer, Names
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.worker import Worker
 from tests.origin import Origin
+from tests.waiting import wait_until
 
 DEADLINE_S = 20.0
 
@@ -233,3 +234,25 @@ def test_an_abandoned_look_up_is_forgotten(working: Working) -> None:
     worker.exchange((), ("slow",), 0)
     working.resolver.let_go.set()
     assert isinstance(working.collect(worker, "http://none.example/"), Failure)
+
+
+def test_a_thousand_that_wait_for_a_host_may_end_at_once(working: Working, origin: Origin) -> None:
+    """As when the host's name comes to lead where nobody may go: each that is let in ends, and lets in the next."""
+    worker = working.start(max_per_host=1, name_cache_ms=0)
+    working.resolver.known["a.example"] = ("127.0.0.1",)
+    origin.page("/held")
+    origin.hold("/held")
+    worker.exchange([CollectionOrder(token="held", url=origin.url("/held", host="a.example"))], (), 0)
+    wait_until(lambda: worker.exchange((), (), 10) == () and origin.count("/held") == 1, DEADLINE_S)
+    working.resolver.known["a.example"] = ("10.1.2.3",)
+    url = origin.url("/", host="a.example")
+    got = dict(worker.exchange([CollectionOrder(token=str(number), url=url) for number in range(1500)], (), 100))
+    assert got == {}
+    origin.release("/held")
+    deadline = time.monotonic() + DEADLINE_S
+    while len(got) < 1501:
+        assert time.monotonic() < deadline
+        got |= dict(worker.exchange((), (), 50))
+    assert isinstance(got.pop("held"), Capture)
+    codes = {outcome.code for outcome in got.values() if isinstance(outcome, Failure)}
+    assert codes == {FailureCode.DESTINATION_IP_PROHIBITED}

@@ -220,6 +220,7 @@ def test_a_redirects_stalled_body_is_not_waited_for(collecting: Collecting, orig
 
 
 def test_slow_transfers_do_not_hold_up_others(collecting: Collecting, origin: Origin) -> None:
+    collecting.start(max_per_host=21)
     origin.hold("/held")
     held = [collecting.order(origin.url("/held")) for _ in range(20)]
     collecting.exchange(*held)
