@@ -9,7 +9,8 @@ broken infrastructure. Only `web/` knows which HTTP status a class gets; only ad
           UrlSchemeUnsupported, UrlUserinfoRefused, UrlHostEmpty, UrlCharacterRefused, UrlTooLong
         DestinationProhibited
         InvalidRequest
-          UrlMissing, UrlRepeated, InvalidJson, InvalidParameter, UnsupportedMediaType, RequestTooLarge
+          UrlMissing, UrlRepeated, InvalidJson, InvalidParameter, UnsupportedMediaType, RequestTooLarge,
+          HeadersTooLarge
         RecordNotFound
         AccessRefused
           TokenMissing, TokenInvalid, InsufficientScope, HostNotAllowed, CrossSiteRefused
@@ -110,6 +111,13 @@ class UnsupportedMediaType(InvalidRequest):
 class RequestTooLarge(InvalidRequest):
     code = "request_too_large"
     summary = "The body is larger than this service reads."
+
+
+class HeadersTooLarge(InvalidRequest):
+    """Told to a connection that is closed then: where the request ends is not known."""
+
+    code = "headers_too_large"
+    summary = "The request line and headers are larger than this service reads."
 
 
 class RecordNotFound(CallerError):

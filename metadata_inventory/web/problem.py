@@ -17,6 +17,7 @@ STATUS: dict[type[errors.InventoryError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.RequestTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.HeadersTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     errors.DestinationProhibited: HTTPStatus.FORBIDDEN,
     errors.RecordNotFound: HTTPStatus.NOT_FOUND,
     errors.AccessRefused: HTTPStatus.FORBIDDEN,

@@ -1,31 +1,81 @@
-"""Tornado's HTTP server within bounds: how many connections there are, and how long a client may take."""
+"""Tornado's HTTP server within bounds: how many connections there are, and how long a client may take.
+
+What Tornado answers by itself, before any handler, is answered in our form: a problem detail, with the headers that
+every answer has.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, UnsatisfiableReadError
 from tornado.web import Application
 
 from metadata_inventory import errors
+from metadata_inventory.web.base import SECURITY_HEADERS
 from metadata_inventory.web.problem import MEDIA_TYPE, build_problem, status_of
 
 # A URL of 8,192 characters of three bytes each, percent-encoded, is 72 KiB.
 MAX_HEADER_BYTES = 96 * 1024
 
-_TOO_MANY = msgspec.json.encode(
-    build_problem(
-        status_of(errors.TooManyConnections), errors.TooManyConnections.code, errors.TooManyConnections.summary
-    )
-)
-_REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: %b\r\nContent-Length: %d\r\nRetry-After: 1\r\n"
-    b"Cache-Control: no-store\r\nConnection: close\r\n\r\n%b" % (MEDIA_TYPE.encode(), len(_TOO_MANY), _TOO_MANY)
-)
+
+def _encode(error: type[errors.InventoryError], **more: str) -> bytes:
+    """The whole answer that refuses a connection."""
+    status = HTTPStatus(status_of(error))
+    content = msgspec.json.encode(build_problem(status, error.code, error.summary))
+    headers = {
+        "Content-Type": MEDIA_TYPE,
+        "Content-Length": str(len(content)),
+        "Cache-Control": "no-store",
+        "Connection": "close",
+        **SECURITY_HEADERS,
+        **more,
+    }
+    lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{name}: {text}" for name, text in headers.items()), "", ""]
+    return "\r\n".join(lines).encode() + content
+
+
+_TOO_MANY = _encode(errors.TooManyConnections, **{"Retry-After": "1"})
+_MALFORMED = _encode(errors.InvalidRequest)
+_HEAD_TOO_LARGE = _encode(errors.HeadersTooLarge)
+
+# What Tornado 6.6 writes before it closes, of its own accord (`HTTP1Connection._read_message_inner`).
+_BARE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+
+
+class ClientStream(IOStream):
+    """A connection to a client, on which a request that cannot be read is answered in our form.
+
+    Tornado has no hook for it: it writes a bare status line, and after a head over its bound nothing at all.
+    """
+
+    _in_head = False
+
+    def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        """Tornado reads the head of a request so, and nothing else."""
+        self._in_head = True
+        return super().read_until_regex(regex, max_bytes)
+
+    def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        """Tornado reads the lines between chunks of a body so."""
+        self._in_head = False
+        return super().read_until(delimiter, max_bytes)
+
+    def write(self, data: bytes | memoryview) -> asyncio.Future[None]:
+        return super().write(_MALFORMED if data == _BARE else data)
+
+    def close(self, exc_info: Any = False) -> None:
+        """As IOStream's; it is called with UnsatisfiableReadError where the head, or a line, is over its bound."""
+        if isinstance(exc_info, UnsatisfiableReadError) and not self.closed():
+            written = self.write(_HEAD_TOO_LARGE if self._in_head else _MALFORMED)
+            written.add_done_callback(lambda written: written.exception())  # retrieved: the client may have gone
+        super().close(exc_info)
 
 
 class BoundedServer(HTTPServer):
@@ -36,10 +86,12 @@ class BoundedServer(HTTPServer):
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         if self._count >= self.max_connections:
-            stream.write(_REFUSAL).add_done_callback(lambda written: _close(stream, written))
+            stream.write(_TOO_MANY).add_done_callback(lambda written: _close(stream, written))
             return
         self._count += 1
-        super().handle_stream(stream, address)
+        # The stream that Tornado has made waits for nothing yet: the connection is its only state.
+        kept = ClientStream(stream.socket, max_buffer_size=self.max_buffer_size, read_chunk_size=self.read_chunk_size)
+        super().handle_stream(kept, address)
 
     def on_close(self, server_conn: object) -> None:
         self._count -= 1

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from metadata_inventory.web.base import SECURITY_HEADERS
 from tests.client import get, post
 from tests.origin import Origin
 from tests.running import Service
@@ -89,25 +90,96 @@ def test_client_that_sends_byte_by_byte_is_let_go_all_the_same(bounded: Service)
         assert time.monotonic() < deadline
 
 
+def served(service: Service) -> socket.socket | None:
+    """A connection on which a request was answered, and the next one may follow."""
+    connection = connect(service)
+    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    if connection.recv(65536).startswith(b"HTTP/1.1 200"):
+        return connection
+    connection.close()
+    return None
+
+
 def test_connection_over_the_bound_is_refused_and_others_are_served(bounded: Service) -> None:
     with contextlib.ExitStack() as stack:
-        kept = [stack.enter_context(connect(bounded)) for _ in range(CONNECTIONS)]
-        for connection in kept:
-            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        for _ in range(CONNECTIONS):
+            # The connections of what was asked before may not all have been let go yet.
+            kept = wait_until(lambda: served(bounded), LATE_S, what="a connection that is kept")
+            assert kept is not None
+            stack.enter_context(kept)
         with connect(bounded) as over:
             head, _, body = read_to_end(over).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 1" in head
-        assert json.loads(body)["code"] == "too_many_connections"
+        assert_refusal(head, body, "too_many_connections")
     wait_until(lambda: bounded.answers("/livez"), LATE_S, what="room for another connection")
 
 
-def test_head_over_the_bound_is_refused(bounded: Service) -> None:
+def assert_refusal(head: bytes, body: bytes, code: str) -> None:
+    """A whole problem detail with the headers of every answer, and nothing behind it."""
+    lines = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    assert lines.items() >= SECURITY_HEADERS.items()
+    assert lines["Content-Type"] == "application/problem+json"
+    assert lines["Connection"] == "close"
+    assert int(lines["Content-Length"]) == len(body)
+    problem = json.loads(body)
+    assert (problem["code"], str(problem["status"])) == (code, head.decode().split()[1])
+
+
+def refusal(service: Service, sent: bytes) -> tuple[bytes, bytes]:
+    """Head and body of the answer, after which the connection ends."""
+    with connect(service) as connection:
+        with contextlib.suppress(OSError):  # it may be closed before all is sent
+            connection.sendall(sent)
+        head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+    return head, body
+
+
+HOST = b"Host: localhost\r\n"
+POST = b"POST /api/metadata/ HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+MALFORMED = {
+    "request line": b"GET\r\n\r\n",
+    "method": b"G@T / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "version": b"GET /livez HTTP/3.1\r\n" + HOST + b"\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no host": b"GET /livez HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET /livez HTTP/1.1\r\n" + HOST + HOST + b"\r\n",
+    "userinfo in the host": b"GET /livez HTTP/1.1\r\nHost: a@localhost\r\n\r\n",
+    "header line": b"GET /livez HTTP/1.1\r\n" + HOST + b"no colon\r\n\r\n",
+    "NUL": b"GET /livez HTTP/1.1\r\n" + HOST + b"X: a\x00b\r\n\r\n",
+    "two lengths": POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "coding": POST + b"Transfer-Encoding: gzip\r\n\r\n",
+    "chunk": CHUNKED + b"zz\r\n",
+    "chunk line over its bound": CHUNKED + b"1" * 100,
+    "after a 100": POST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED)
+def test_what_is_no_request_is_answered_as_every_other_mistake(bounded: Service, sent: bytes) -> None:
+    head, body = refusal(bounded, sent)
+    if head.startswith(b"HTTP/1.1 100 "):
+        head, _, body = body.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert_refusal(head, body, "invalid_request")
+
+
+def test_what_is_no_request_is_refused_after_one_that_was(bounded: Service) -> None:
     with connect(bounded) as connection:
-        with contextlib.suppress(OSError):
-            connection.sendall(b"GET /livez HTTP/1.1\r\nX-Long: " + b"x" * 200_000 + b"\r\n\r\n")
-        assert b" 200 " not in read_to_end(connection)[:15]
+        connection.sendall(b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n" + MALFORMED["header line"])
+        received = read_to_end(connection)
+    assert received.startswith(b"HTTP/1.1 200 ")
+    head, _, body = received[received.index(b"HTTP/1.1 400 ") :].partition(b"\r\n\r\n")
+    assert_refusal(head, body, "invalid_request")
+
+
+@pytest.mark.parametrize("size", [100_000, 200_000])
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"], ids=["going on", "ended"])
+def test_head_over_the_bound_is_refused(bounded: Service, size: int, end: bytes) -> None:
+    head, body = refusal(bounded, b"GET /livez HTTP/1.1\r\nX-Long: " + b"x" * size + end)
+    assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert_refusal(head, body, "headers_too_large")
 
 
 def test_longest_url_fits_however_it_is_written(bounded: Service) -> None:
