@@ -91,6 +91,7 @@ class Service:
             requests=Requests(),
             collect_timeout_s=settings.collect_timeout_s,
             answer_timeout_s=settings.answer_timeout_s,
+            max_request_header_bytes=settings.max_request_header_bytes,
             max_request_bytes=settings.max_request_bytes,
         )
 
@@ -152,6 +153,9 @@ def _collector_options(settings: Settings, destinations: DestinationPolicy) -> C
         user_agent=settings.user_agent,
         deadline_ms=round(settings.collect_timeout_s * 1000),
         connect_timeout_ms=round(settings.connect_timeout_s * 1000),
+        resolve_timeout_ms=round(settings.resolve_timeout_s * 1000),
+        low_speed_bytes_per_s=settings.low_speed_bytes_per_s,
+        low_speed_time_ms=settings.low_speed_s * 1000,
         max_redirects=settings.max_redirects,
         max_body_bytes=settings.max_body_bytes,
         max_wire_bytes=settings.max_wire_bytes,

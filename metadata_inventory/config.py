@@ -86,6 +86,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     answer_timeout_s: Annotated[
         float, Meta(gt=0, le=3600, description="Seconds that a client may take to read an answer.")
     ] = 120.0
+    max_request_header_bytes: Annotated[
+        int, Meta(ge=1024, le=1 << 20, description="Largest request line and headers that the API reads.")
+    ] = 98_304
     max_request_bytes: Annotated[int, Meta(ge=1024, description="Largest request body that the API reads.")] = 65_536
 
     allow_destinations: Annotated[
@@ -120,6 +123,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connect_timeout_s: Annotated[
         float, Meta(gt=0, le=3600, description="Seconds that one connection has, name and TLS included.")
     ] = 10.0
+    resolve_timeout_s: Annotated[float, Meta(gt=0, le=3600, description="Seconds that one look-up of a name has.")] = (
+        5.0
+    )
+    low_speed_bytes_per_s: Annotated[
+        int, Meta(ge=0, le=1 << 30, description="A transfer that is slower is cut off after low_speed_s; 0 is never.")
+    ] = 10
+    low_speed_s: Annotated[
+        int, Meta(ge=1, le=3600, description="Seconds that a transfer may be slower than low_speed_bytes_per_s.")
+    ] = 20
     max_redirects: Annotated[int, Meta(ge=0, le=100, description="Redirects that one collection follows.")] = 10
     max_body_bytes: Annotated[
         int, Meta(ge=0, le=1 << 30, description="Bytes kept of a body after decoding; more is cut off and marked.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,12 +28,29 @@ BOUNDS = {
     "INVENTORY_MAX_ATTEMPTS": "1",
 }
 OK = b"HTTP/1.1 200 OK\r\n"
+# What a transfer that is not cut off for its speed takes; a collection needs no more than a few seconds beside it.
+SLOWEST_S = 25
 
 
 @pytest.fixture(scope="module")
 def bounded(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}", **BOUNDS}
     with Service(tmp_path_factory.mktemp("bounded"), "--allow-loopback", environ=environ) as service:
+        service.wait_for_answer()
+        yield service
+
+
+@pytest.fixture(scope="module")
+def impatient(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    environ = {
+        "MONGO_URI": mongo_uri,
+        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
+        "INVENTORY_LOW_SPEED_BYTES_PER_S": "1000",
+        "INVENTORY_LOW_SPEED_S": "1",
+        "INVENTORY_COLLECT_TIMEOUT_S": str(SLOWEST_S),
+        "INVENTORY_MAX_ATTEMPTS": "1",
+    }
+    with Service(tmp_path_factory.mktemp("impatient"), "--allow-loopback", environ=environ) as service:
         service.wait_for_answer()
         yield service
 
@@ -145,3 +163,13 @@ def test_bound_of_one_host_holds_where_redirects_lead(mongo_uri: str, tmp_path: 
         assert origin.count("/held") == 2
         origin.release("/held")
         assert {answer.result()[0] for answer in answers} == {201}
+
+
+def test_transfer_below_the_least_speed_is_cut_off(impatient: Service, shared_origin: Origin) -> None:
+    """At 100 bytes a second, which the defaults would not mind."""
+    path = f"/{uuid.uuid4().hex}"
+    shared_origin.answer(path, OK + b"\r\n", endless=b"x" * 10, every_s=0.1)
+    began = time.monotonic()
+    status, record = post(impatient, shared_origin.url(path))
+    assert (status, record["body"]["truncated"]) == (201, "time")
+    assert time.monotonic() - began < SLOWEST_S - 5

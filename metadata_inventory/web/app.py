@@ -38,6 +38,7 @@ def make_app(services: Services) -> Application:
         default_handler_class=UnknownPathHandler,
         default_handler_args=arguments,
         log_function=log_request,
+        max_header_bytes=services.max_request_header_bytes,  # for `server.make_server`
     )
 
 

@@ -72,6 +72,7 @@ class Services(Struct, frozen=True, kw_only=True):
     requests: Requests
     collect_timeout_s: float
     answer_timeout_s: float
+    max_request_header_bytes: int
     max_request_bytes: int
 
 

@@ -21,9 +21,6 @@ from metadata_inventory import errors
 from metadata_inventory.web.base import SECURITY_HEADERS
 from metadata_inventory.web.problem import MEDIA_TYPE, build_problem, status_of
 
-# A URL of 8,192 characters of three bytes each, percent-encoded, is 72 KiB.
-MAX_HEADER_BYTES = 96 * 1024
-
 
 def _encode(error: type[errors.InventoryError], **more: str) -> bytes:
     """The whole answer that refuses a connection."""
@@ -110,7 +107,7 @@ def make_server(
         app,
         idle_connection_timeout=idle_timeout_s,
         body_timeout=body_timeout_s,
-        max_header_size=MAX_HEADER_BYTES,
+        max_header_size=app.settings["max_header_bytes"],
         max_body_size=sys.maxsize,  # bodies are bounded by the handlers, which can say so
     )
     server.max_connections = max_connections

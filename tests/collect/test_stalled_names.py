@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import dns.flags
@@ -17,7 +18,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from tests.client import get
+from tests.client import get, post
 from tests.mounts import with_mount
 from tests.origin import Origin, head
 from tests.running import Service
@@ -84,9 +85,9 @@ def origin() -> Iterator[Origin]:
         yield origin
 
 
-@pytest.fixture(scope="module")
-def service(name_server: NameServer, mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    directory = tmp_path_factory.mktemp("stalled")
+@contextlib.contextmanager
+def serving(directory: Path, mongo_uri: str, **more: str) -> Iterator[Service]:
+    """The program, which asks our name server."""
     (directory / "resolv.conf").write_text(f"nameserver {NAME_SERVER}\n")
     environ = {
         "MONGO_URI": mongo_uri,
@@ -94,10 +95,17 @@ def service(name_server: NameServer, mongo_uri: str, tmp_path_factory: pytest.Te
         "INVENTORY_ALLOW_DESTINATIONS": "127.0.0.0/8",
         "INVENTORY_MAX_ATTEMPTS": "1",
         "INVENTORY_SHUTDOWN_GRACE_S": "0.5",
+        **more,
     }
     command = with_mount("--bind", "resolv.conf", "/etc/resolv.conf")
     with Service(directory, environ=environ, command=command) as service:
         service.wait_for_answer()
+        yield service
+
+
+@pytest.fixture(scope="module")
+def service(name_server: NameServer, mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("stalled"), mongo_uri) as service:
         yield service
 
 
@@ -129,6 +137,13 @@ def test_names_that_nobody_answers_hold_up_no_others(service: Service, name_serv
 
     wait_until(ended, 20, what="the end of names that nobody answers")
     assert len([name for name in name_server.asked if "stalled" in name]) > 110
+
+
+def test_a_look_up_has_the_time_that_is_set(name_server: NameServer, mongo_uri: str, tmp_path: Path) -> None:
+    with serving(tmp_path, mongo_uri, INVENTORY_RESOLVE_TIMEOUT_S="0.3") as service:
+        status, failure = post(service, "http://www.stalled-once.example/")
+    assert (status, failure["code"]) == (504, "dns_timeout")
+    assert failure["exchanges"][0]["timings_ms"]["dns"] == 300
 
 
 def test_tarpits_hold_up_no_others(service: Service, origin: Origin) -> None:

@@ -9,6 +9,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -180,6 +181,19 @@ def test_head_over_the_bound_is_refused(bounded: Service, size: int, end: bytes)
     head, body = refusal(bounded, b"GET /livez HTTP/1.1\r\nX-Long: " + b"x" * size + end)
     assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
     assert_refusal(head, body, "headers_too_large")
+
+
+def test_bound_of_heads_is_a_setting(mongo_uri: str, tmp_path: Path) -> None:
+    environ = {
+        "MONGO_URI": mongo_uri,
+        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
+        "INVENTORY_MAX_REQUEST_HEADER_BYTES": "4096",
+    }
+    start = b"GET /livez HTTP/1.1\r\n" + HOST + b"Connection: close\r\nX-Long: "
+    with Service(tmp_path, environ=environ) as service:
+        service.wait_for_answer()
+        assert refusal(service, (start + b"x" * 4096)[:4092] + b"\r\n\r\n")[0].startswith(b"HTTP/1.1 200 ")
+        assert refusal(service, (start + b"x" * 4096)[:4093] + b"\r\n\r\n")[0].startswith(b"HTTP/1.1 431 ")
 
 
 def test_longest_url_fits_however_it_is_written(bounded: Service) -> None:
