@@ -96,6 +96,8 @@ class Supervisor:
             worker.tend()
         if self._settings.keys_file is None and not _is_loopback(self._sockets):
             log.warning("whoever reaches %s may read and collect: no API keys are asked for", self._settings.host)
+            if not self._settings.client_rate_per_s:
+                log.warning("and as much as they like: client_rate_per_s sets no limit")
         log.info("listening on %s", url_of(self._settings.host, self._sockets[0].getsockname()[1]))
 
     def _start_database(self, database: EmbeddedDatabase, signals: Signals) -> None:

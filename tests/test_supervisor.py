@@ -244,3 +244,11 @@ def test_listening_for_everybody_without_keys_is_told(tmp_path: Path, host: str,
     with Service(tmp_path, "--host", host) as service:
         assert service.url
         assert ("no API keys are asked for" in service.log) == told
+        assert ("client_rate_per_s sets no limit" in service.log) == told
+
+
+def test_limit_for_everybody_is_not_called_none(tmp_path: Path) -> None:
+    with Service(tmp_path, "--host", "0.0.0.0", environ={"INVENTORY_CLIENT_RATE_PER_S": "1"}) as service:
+        assert service.url
+        assert "no API keys are asked for" in service.log
+        assert "client_rate_per_s" not in service.log
