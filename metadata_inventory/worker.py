@@ -58,13 +58,16 @@ async def serve(order: WorkerOrder, sockets: list[socket.socket]) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    ending = asyncio.create_task(ended.wait())
     settings = order.settings
-    max_connections = min(settings.max_connections, raise_file_limit() - RESERVED_FILES)
-    if max_connections < settings.max_connections:
-        logging.getLogger(__name__).warning("the system's limit of open files allows %d connections", max_connections)
-    service = Service(settings)
     try:
-        await service.start()
+        max_connections = _fit(settings.max_connections)
+        service = Service(settings)
+        starting = asyncio.create_task(service.start())
+        await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            os._exit(0)  # at once: it has taken nothing on yet, and its children end with it
+        await starting
     except StartError as error:
         logging.getLogger(__name__).error("worker %d cannot start: %s [%s]", order.number, error.detail, error.code)
         os._exit(2)  # at once: other lanes are in the middle of their start, and their processes end with this one
@@ -76,10 +79,22 @@ async def serve(order: WorkerOrder, sockets: list[socket.socket]) -> None:
     )
     server.add_sockets(sockets)
     os.write(order.ready_fd, b"\n")
-    await ended.wait()
+    await ending
     server.stop()
     await service.close()
     await server.close_all_connections()
+
+
+def _fit(connections: int) -> int:
+    """As many of the connections as the limit of open files allows; raises StartError when that is none."""
+    from metadata_inventory.errors import StartError
+
+    room = raise_file_limit() - RESERVED_FILES
+    if room < 1:
+        raise StartError(f"The system's limit of open files must be above {RESERVED_FILES}.")
+    if room < connections:
+        logging.getLogger(__name__).warning("the system's limit of open files allows %d connections", room)
+    return min(connections, room)
 
 
 def raise_file_limit() -> int:

@@ -85,3 +85,11 @@ def test_low_soft_limit_bounds_neither_connections_nor_collections(
         shared_origin.wait_until(lambda: len({one.path for one in shared_origin.requests} & set(paths)) == MANY)
         for path in paths:
             shared_origin.release(path)
+
+
+def test_limit_that_leaves_nothing_for_connections_is_told(mongo_uri: str, tmp_path: Path) -> None:
+    command = limited(f"ulimit -n {RESERVED_FILES}")
+    with Service(tmp_path, environ=settings(mongo_uri), command=command) as service:
+        assert service.process.wait(30) == 2
+        assert f"limit of open files must be above {RESERVED_FILES}" in service.log
+        assert "Traceback" not in service.log

@@ -74,6 +74,18 @@ def test_end_asked_during_the_start_leaves_no_process(tmp_path: Path) -> None:
         assert not [process for process in below if alive(process)]
 
 
+def test_worker_that_is_asked_to_end_in_the_middle_of_its_start_ends(mongo_uri: str, tmp_path: Path) -> None:
+    """What it starts stands still, so that the start would last."""
+    with Service(tmp_path, environ={"MONGO_URI": mongo_uri}) as service:
+        (forkserver,) = wait_until(lambda: service.children("forkserver")[:1], 20, what="the forkserver")
+        forkserver.suspend()
+        try:
+            assert service.end() == 0
+        finally:
+            forkserver.resume()
+        assert "is killed" not in service.log
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the database is tethered on Linux only")
 def test_killed_supervisor_takes_everything_with_it(service: Service) -> None:
     below = service.descendants()
