@@ -155,8 +155,9 @@ class Dispatcher:
                         await attempt.told.wait()
                 if attempt.told.is_set() and not attempt.ended.is_set():
                     raise StorageUnavailable
-                if attempt.accepted is not None and attempt.accepted.capture is not None:
-                    return attempt.accepted
+                accepted = attempt.accepted
+                if accepted is not None and (accepted.capture is not None or accepted.revision == 0):
+                    return accepted  # else a capture of earlier belongs to it, which is read below
             entry = await self._records.find(url)
             if entry is None or entry.job is None or entry.settled != seen.settled:
                 return entry
