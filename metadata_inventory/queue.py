@@ -17,7 +17,7 @@ REQUEUED_AT_ONCE = 200
 
 
 class Queue:
-    """`limit` is how many jobs may wait."""
+    """`limit` is how many jobs may wait, for room or for their next attempt."""
 
     def __init__(self, store: QueueStore, *, limit: int) -> None:
         self._store = store
@@ -34,7 +34,7 @@ class Queue:
         REQUEUED_AT_ONCE. Raises QueueFull when there is no room, StorageUnavailable.
         """
         state = await self._store.state(leases=0)
-        room = self.limit - state.waiting.count
+        room = self.limit - state.waiting.count - state.retrying.count
         if room <= 0:
             raise QueueFull
         limit = min(room, REQUEUED_AT_ONCE)

@@ -11,7 +11,7 @@ import pytest
 
 from metadata_inventory.storage.embedded import EmbeddedDatabase
 from tests.origin import Origin
-from tests.running import Service
+from tests.running import Service, with_database
 
 # pytest-tornado 0.8.1 asks for the current loop before it makes one of its own. Where none was ever set, asyncio makes
 # one for that, which nobody closes.
@@ -65,13 +65,12 @@ def deployed_service(request: pytest.FixtureRequest) -> Service | ForeignService
 @pytest.fixture(scope="session")
 def service(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The program in processes of its own, allowed to dial loopback, quick to retry and long to remember failures."""
-    environ = {
-        "MONGO_URI": mongo_uri,
-        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
-        "INVENTORY_RETRY_BASE_S": "0.05",
-        "INVENTORY_FAILURE_TTL_S": "3600",
-        "INVENTORY_CONNECT_TIMEOUT_S": "5",
-    }
+    environ = with_database(
+        mongo_uri,
+        INVENTORY_RETRY_BASE_S="0.05",
+        INVENTORY_FAILURE_TTL_S="3600",
+        INVENTORY_CONNECT_TIMEOUT_S="5",
+    )
     directory = tmp_path_factory.mktemp("service")
     with Service(directory, "--allow-destination", "127.0.0.0/8", environ=environ) as running:
         running.wait_for_answer()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,11 @@ def environment(**more: str) -> dict[str, str]:
         name: value for name, value in os.environ.items() if name != "MONGO_URI" and not name.startswith("INVENTORY_")
     }
     return kept | {"PYTHONPATH": str(ROOT)} | more
+
+
+def with_database(mongo_uri: str, **more: str) -> dict[str, str]:
+    """The settings, by their variables, and a database of its own on the server."""
+    return {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}", **more}
 
 
 class Service:

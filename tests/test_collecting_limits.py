@@ -16,7 +16,7 @@ import pytest
 from metadata_inventory.config import LEAST_LANE_MEMORY_BYTES, Settings
 from tests.client import post
 from tests.origin import Origin
-from tests.running import Service
+from tests.running import Service, with_database
 
 BOUNDS = {
     "INVENTORY_MAX_BODY_BYTES": "1000",
@@ -34,7 +34,7 @@ SLOWEST_S = 25
 
 @pytest.fixture(scope="module")
 def bounded(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}", **BOUNDS}
+    environ = with_database(mongo_uri, **BOUNDS)
     with Service(tmp_path_factory.mktemp("bounded"), "--allow-loopback", environ=environ) as service:
         service.wait_for_answer()
         yield service
@@ -42,14 +42,13 @@ def bounded(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def impatient(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    environ = {
-        "MONGO_URI": mongo_uri,
-        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
-        "INVENTORY_LOW_SPEED_BYTES_PER_S": "1000",
-        "INVENTORY_LOW_SPEED_S": "1",
-        "INVENTORY_COLLECT_TIMEOUT_S": str(SLOWEST_S),
-        "INVENTORY_MAX_ATTEMPTS": "1",
-    }
+    environ = with_database(
+        mongo_uri,
+        INVENTORY_LOW_SPEED_BYTES_PER_S="1000",
+        INVENTORY_LOW_SPEED_S="1",
+        INVENTORY_COLLECT_TIMEOUT_S=str(SLOWEST_S),
+        INVENTORY_MAX_ATTEMPTS="1",
+    )
     with Service(tmp_path_factory.mktemp("impatient"), "--allow-loopback", environ=environ) as service:
         service.wait_for_answer()
         yield service
@@ -128,12 +127,11 @@ def test_bound_holds_and_what_is_within_it_passes(
 
 
 def test_least_memory_of_a_collector_is_enough_for_the_largest_page(mongo_uri: str, tmp_path: Path) -> None:
-    environ = {
-        "MONGO_URI": mongo_uri,
-        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
-        "INVENTORY_LANE_MEMORY_BYTES": str(LEAST_LANE_MEMORY_BYTES),
-        "INVENTORY_MAX_ATTEMPTS": "1",
-    }
+    environ = with_database(
+        mongo_uri,
+        INVENTORY_LANE_MEMORY_BYTES=str(LEAST_LANE_MEMORY_BYTES),
+        INVENTORY_MAX_ATTEMPTS="1",
+    )
     size = Settings().max_body_bytes
     with Origin() as origin, Service(tmp_path, "--allow-loopback", environ=environ) as service:
         service.wait_for_answer()
@@ -143,7 +141,7 @@ def test_least_memory_of_a_collector_is_enough_for_the_largest_page(mongo_uri: s
 
 
 def test_bound_of_one_host_holds_where_redirects_lead(mongo_uri: str, tmp_path: Path) -> None:
-    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}"}
+    environ = with_database(mongo_uri)
     bounds = {"INVENTORY_LANES": "1", "INVENTORY_HOST_CONCURRENCY": "2"}
     sources = [f"127.0.0.{number}" for number in range(3, 9)]
     with (

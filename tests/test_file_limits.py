@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import socket
 import sys
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-
 from metadata_inventory.worker import RESERVED_FILES
 from tests.client import get, post
 from tests.origin import Origin
-from tests.running import Service
+from tests.running import Service, with_database
 
+LOOPBACK = {"INVENTORY_ALLOW_LOOPBACK": "true"}
 SOFT_FILES = 64
 MANY = 150
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -26,11 +24,6 @@ WARNING = "the system's limit of open files allows"
 def limited(limits: str) -> list[str]:
     """The program, started by a shell that lowers its own limits first."""
     return ["sh", "-c", f'{limits} && exec "$@"', "sh", sys.executable, "-m", "metadata_inventory"]
-
-
-def settings(mongo_uri: str, **more: str) -> dict[str, str]:
-    database = f"test_{uuid.uuid4().hex[:12]}"
-    return {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database, "INVENTORY_ALLOW_LOOPBACK": "true", **more}
 
 
 def keep_open(stack: contextlib.ExitStack, service: Service) -> bytes:
@@ -49,7 +42,7 @@ def test_low_hard_limit_is_told_and_bounds_the_connections(
     path = f"/{uuid.uuid4().hex}"
     shared_origin.page(path)
     limits = f"ulimit -S -n {SOFT_FILES} && ulimit -H -n {RESERVED_FILES + fit}"
-    with Service(tmp_path, environ=settings(mongo_uri), command=limited(limits)) as service:
+    with Service(tmp_path, environ=with_database(mongo_uri, **LOOPBACK), command=limited(limits)) as service:
         service.wait_for_answer()
         assert f"{WARNING} {fit} connections" in service.log
         assert post(service, shared_origin.url(path))[0] == 201
@@ -59,18 +52,15 @@ def test_low_hard_limit_is_told_and_bounds_the_connections(
             assert keep_open(stack, service) == b"HTTP/1.1 503 Service Unavailable"
 
 
-@pytest.fixture
-def high_hard_limit() -> None:
-    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < RESERVED_FILES + 2 * MANY:
-        pytest.skip("the system allows this process too few files")
-
-
-@pytest.mark.usefixtures("high_hard_limit")
 def test_low_soft_limit_bounds_neither_connections_nor_collections(
     mongo_uri: str, shared_origin: Origin, tmp_path: Path
 ) -> None:
-    environ = settings(
-        mongo_uri, INVENTORY_MAX_CONNECTIONS=str(2 * MANY), INVENTORY_HOST_CONCURRENCY=str(MANY), INVENTORY_LANES="1"
+    environ = with_database(
+        mongo_uri,
+        INVENTORY_MAX_CONNECTIONS=str(2 * MANY),
+        INVENTORY_HOST_CONCURRENCY=str(MANY),
+        INVENTORY_LANES="1",
+        **LOOPBACK,
     )
     with Service(tmp_path, environ=environ, command=limited(f"ulimit -S -n {SOFT_FILES}")) as service:
         service.wait_for_answer()
@@ -89,7 +79,7 @@ def test_low_soft_limit_bounds_neither_connections_nor_collections(
 
 def test_limit_that_leaves_nothing_for_connections_is_told(mongo_uri: str, tmp_path: Path) -> None:
     command = limited(f"ulimit -n {RESERVED_FILES}")
-    with Service(tmp_path, environ=settings(mongo_uri), command=command) as service:
+    with Service(tmp_path, environ=with_database(mongo_uri, **LOOPBACK), command=command) as service:
         assert service.process.wait(30) == 2
         assert f"limit of open files must be above {RESERVED_FILES}" in service.log
         assert "Traceback" not in service.log

@@ -5,23 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import urllib.request
-import uuid
 from pathlib import Path
 
 from tests.client import get, post, send
 from tests.origin import Origin
-from tests.running import Service
+from tests.running import Service, with_database
 
 MIB = 1024 * 1024
 
 
 def test_body_beyond_a_document_is_whole_and_what_is_past_the_limit_is_cut(mongo_uri: str, tmp_path: Path) -> None:
-    environ = {
-        "MONGO_URI": mongo_uri,
-        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
-        "INVENTORY_MAX_BODY_BYTES": str(24 * MIB),
-        "INVENTORY_MAX_WIRE_BYTES": str(24 * MIB),
-    }
+    environ = with_database(
+        mongo_uri,
+        INVENTORY_MAX_BODY_BYTES=str(24 * MIB),
+        INVENTORY_MAX_WIRE_BYTES=str(24 * MIB),
+    )
     body = os.urandom(24 * MIB)
     binary = [("Content-Type", "application/octet-stream")]
     with Origin() as origin, Service(tmp_path, "--allow-destination", "127.0.0.0/8", environ=environ) as service:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sys
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from tests.client import get, post
 from tests.origin import Origin
-from tests.running import Service
+from tests.running import Service, with_database
 from tests.waiting import wait_until
 
 LOOPBACK = ("--allow-loopback",)
@@ -24,7 +23,7 @@ BRIEF_LEASES = {"INVENTORY_LEASE_S": "4", "INVENTORY_RENEW_S": "1", "INVENTORY_S
 
 def test_concurrent_requests_to_several_processes_start_one_collection(mongo_uri: str, tmp_path: Path) -> None:
     """Two programs of two API processes each, on one database: POSTs and GETs of one URL are one request there."""
-    environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}"}
+    environ = with_database(mongo_uri)
     directories = [tmp_path / name for name in ("one", "two")]
     for directory in directories:
         directory.mkdir()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -115,19 +115,12 @@ class Carrier:
         if self._process is not None:
             self._process.nudge()
 
-    async def end(self) -> None:
-        """End the process and what is in it; nothing was wrong with that. The next exchange starts another."""
+    async def end(self, tell: Callable[[Errand], None] = Errand.end_by_fault) -> None:
+        """End the process and `tell` what was in it; nothing was wrong with that. The next exchange starts another."""
         await self._end_process()
         errands, self._in_flight, self._abandoned = self._in_flight, {}, []
         for errand in errands.values():
-            errand.end_by_fault()
-
-    async def refuse(self) -> None:
-        """As `end`, when no process could be started for what is here."""
-        errands, self._in_flight, self._abandoned = self._in_flight, {}, []
-        await self._end_process()
-        for errand in errands.values():
-            errand.refuse()
+            tell(errand)
 
     def _abandon(self, token: str, _: asyncio.Future[Outcome]) -> None:
         """The errand is done; unless it was ended from here, its caller has gone."""

@@ -74,7 +74,7 @@ class Lane:
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         """`ahead` are the hosts of what is about to come to this lane."""
-        if self._closed or self.down:
+        if self.full:
             return 0
         room_of_host = self._hosts.room(host) - ahead.count(host)
         return max(0, min(self._settings.capacity - len(self._errands) - len(ahead), room_of_host))
@@ -119,10 +119,7 @@ class Lane:
                 await self._start_again()
             except Exception:  # the edge of the lane's task: whoever waits must not wait for ever
                 logger.exception("a lane is begun again after a fault of its own")
-                waiting, self._waiting = self._waiting, {}
-                await self._carrier.end()
-                for errand in waiting.values():
-                    errand.end_by_fault()
+                await self._give_up(Errand.end_by_fault)
 
     async def _turn(self) -> None:
         """One exchange, or else the wait for something to exchange."""
@@ -139,13 +136,16 @@ class Lane:
                 async with asyncio.timeout(pause_s):  # not wait_for: on 3.11 that can swallow a cancellation
                     await self._work.wait()
 
+    async def _give_up(self, tell: Callable[[Errand], None]) -> None:
+        waiting, self._waiting = self._waiting, {}
+        await self._carrier.end(tell)
+        for errand in waiting.values():
+            tell(errand)
+
     async def _start_again(self) -> None:
         """Refuse what there is and what comes, so that others may take it, until a process has started."""
         self.down = True
-        waiting, self._waiting = self._waiting, {}
-        for errand in waiting.values():
-            errand.refuse()
-        await self._carrier.refuse()
+        await self._give_up(Errand.refuse)
         while self.down:
             await asyncio.sleep(START_PAUSE_S)
             with contextlib.suppress(StartError):

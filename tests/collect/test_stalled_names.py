@@ -6,7 +6,6 @@ import contextlib
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 from tests.client import get, post
 from tests.mounts import with_mount
 from tests.origin import Origin, head
-from tests.running import Service
+from tests.running import Service, with_database
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(90)
@@ -89,14 +88,13 @@ def origin() -> Iterator[Origin]:
 def serving(directory: Path, mongo_uri: str, **more: str) -> Iterator[Service]:
     """The program, which asks our name server."""
     (directory / "resolv.conf").write_text(f"nameserver {NAME_SERVER}\n")
-    environ = {
-        "MONGO_URI": mongo_uri,
-        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
-        "INVENTORY_ALLOW_DESTINATIONS": "127.0.0.0/8",
-        "INVENTORY_MAX_ATTEMPTS": "1",
-        "INVENTORY_SHUTDOWN_GRACE_S": "0.5",
+    environ = with_database(
+        mongo_uri,
+        INVENTORY_ALLOW_DESTINATIONS="127.0.0.0/8",
+        INVENTORY_MAX_ATTEMPTS="1",
+        INVENTORY_SHUTDOWN_GRACE_S="0.5",
         **more,
-    }
+    )
     command = with_mount("--bind", "resolv.conf", "/etc/resolv.conf")
     with Service(directory, environ=environ, command=command) as service:
         service.wait_for_answer()

@@ -18,7 +18,7 @@ from metadata_inventory.web.app import ROUTES
 from metadata_inventory.web.base import SECURITY_HEADERS
 from metadata_inventory.web.openapi import operations
 from tests.origin import Origin
-from tests.running import Service
+from tests.running import Service, with_database
 from tests.waiting import wait_until_async
 from tests.web.api import Answer, Api
 
@@ -52,14 +52,13 @@ def guarded(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         key, tokens[name] = make_key(name, allowed, now())
         keys.append(key)
     write_keys(directory / "keys", keys)
-    environ = {
-        "MONGO_URI": mongo_uri,
-        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
-        "INVENTORY_KEYS_FILE": str(directory / "keys"),
-        "INVENTORY_CORS_ORIGINS": TOOLS,
-        "INVENTORY_CLIENT_RATE_PER_S": "0.5",
-        "INVENTORY_CLIENT_BURST": str(BURST),
-    }
+    environ = with_database(
+        mongo_uri,
+        INVENTORY_KEYS_FILE=str(directory / "keys"),
+        INVENTORY_CORS_ORIGINS=TOOLS,
+        INVENTORY_CLIENT_RATE_PER_S="0.5",
+        INVENTORY_CLIENT_BURST=str(BURST),
+    )
     with Service(directory, "--allow-destination", "127.0.0.0/8", environ=environ) as service:
         service.wait_for_answer()
         yield Guarded(service, directory / "keys", tokens)

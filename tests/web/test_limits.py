@@ -18,7 +18,7 @@ import pytest
 from metadata_inventory.web.base import SECURITY_HEADERS
 from tests.client import get, post
 from tests.origin import Origin
-from tests.running import Service
+from tests.running import Service, with_database
 from tests.waiting import wait_until
 
 CONNECTIONS = 8
@@ -31,15 +31,14 @@ LATE_S = 10.0
 
 @pytest.fixture(scope="module")
 def bounded(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    environ = {
-        "MONGO_URI": mongo_uri,
-        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
-        "INVENTORY_MAX_CONNECTIONS": str(CONNECTIONS),
-        "INVENTORY_IDLE_TIMEOUT_S": str(IDLE_S),
-        "INVENTORY_BODY_TIMEOUT_S": str(BODY_S),
-        "INVENTORY_ANSWER_TIMEOUT_S": str(ANSWER_S),
-        "INVENTORY_ALLOW_LOOPBACK": "true",
-    }
+    environ = with_database(
+        mongo_uri,
+        INVENTORY_MAX_CONNECTIONS=str(CONNECTIONS),
+        INVENTORY_IDLE_TIMEOUT_S=str(IDLE_S),
+        INVENTORY_BODY_TIMEOUT_S=str(BODY_S),
+        INVENTORY_ANSWER_TIMEOUT_S=str(ANSWER_S),
+        INVENTORY_ALLOW_LOOPBACK="true",
+    )
     with Service(tmp_path_factory.mktemp("bounded"), environ=environ) as service:
         service.wait_for_answer()
         yield service
@@ -184,11 +183,10 @@ def test_head_over_the_bound_is_refused(bounded: Service, size: int, end: bytes)
 
 
 def test_bound_of_heads_is_a_setting(mongo_uri: str, tmp_path: Path) -> None:
-    environ = {
-        "MONGO_URI": mongo_uri,
-        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
-        "INVENTORY_MAX_REQUEST_HEADER_BYTES": "4096",
-    }
+    environ = with_database(
+        mongo_uri,
+        INVENTORY_MAX_REQUEST_HEADER_BYTES="4096",
+    )
     start = b"GET /livez HTTP/1.1\r\n" + HOST + b"Connection: close\r\nX-Long: "
     with Service(tmp_path, environ=environ) as service:
         service.wait_for_answer()

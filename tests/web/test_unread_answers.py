@@ -14,7 +14,7 @@ import pytest
 from metadata_inventory.web.base import UNREAD_BYTES
 from tests.client import post
 from tests.origin import Origin
-from tests.running import Service
+from tests.running import Service, with_database
 from tests.waiting import wait_until
 
 BODY_BYTES = 10_000_000
@@ -27,12 +27,7 @@ BACK_S = 10.0
 @pytest.fixture(scope="module")
 def patient(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that lets its clients take their time."""
-    environ = {
-        "MONGO_URI": mongo_uri,
-        "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}",
-        "INVENTORY_ANSWER_TIMEOUT_S": "600",
-        "INVENTORY_ALLOW_LOOPBACK": "true",
-    }
+    environ = with_database(mongo_uri, INVENTORY_ANSWER_TIMEOUT_S="600", INVENTORY_ALLOW_LOOPBACK="true")
     with Service(tmp_path_factory.mktemp("patient"), environ=environ) as service:
         service.wait_for_answer()
         yield service
