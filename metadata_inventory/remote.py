@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -23,12 +25,13 @@ _NOTHING_DONE = frozenset({"queue_full", "too_many_connections", "rate_limited"}
 class Refused(Exception):
     """The service answered with a problem, or not as it should, or not at all; the text says it.
 
-    `uncertain`: what was asked for may have been done.
+    `uncertain`: what was asked for may have been done. `retry_after_s`: it is this client's limit, and when to go on.
     """
 
-    def __init__(self, text: str, *, uncertain: bool = True) -> None:
+    def __init__(self, text: str, *, uncertain: bool = True, retry_after_s: float | None = None) -> None:
         super().__init__(text)
         self.uncertain = uncertain
+        self.retry_after_s = retry_after_s
 
 
 def show_queue(service: str, *, as_json: bool) -> int:
@@ -48,7 +51,8 @@ def show_queue(service: str, *, as_json: bool) -> int:
 def requeue(service: str, codes: Sequence[str]) -> int:
     """Put everything back that failed with one of the codes (none: all), call by call; the exit status.
 
-    What fails again meanwhile is left alone: else a command would go on for as long as something fails.
+    What fails again meanwhile is left alone: else a command would go on for as long as something fails. Where the
+    service limits its client's work, the command waits until it may go on.
     """
     total, more = 0, True
     body: dict[str, Any] = {"codes": list(codes)}
@@ -56,6 +60,9 @@ def requeue(service: str, codes: Sequence[str]) -> int:
         try:
             requeued, more, body["failed_before"] = _put_back(service, body)
         except Refused as error:
+            if error.retry_after_s is not None:
+                time.sleep(error.retry_after_s)
+                continue
             print(f"{total} put back" + (" for certain; more may have been" if error.uncertain else ""))
             return _complain(error)
         total += requeued
@@ -113,7 +120,13 @@ def _refusal(service: str, error: urllib.error.HTTPError) -> Refused:
         text, code = f"{problem['detail']} [{problem['code']}]", problem["code"]
     except (*_MISREAD, OSError, HTTPException):
         text, code = f"{service} answered with status {error.code}.", None
-    return Refused(text, uncertain=error.code >= 500 and code not in _NOTHING_DONE)
+    retry_after = error.headers.get("Retry-After", "")
+    limited = code == "rate_limited" and re.fullmatch("[0-9]{1,5}", retry_after)
+    return Refused(
+        text,
+        uncertain=error.code >= 500 and code not in _NOTHING_DONE,
+        retry_after_s=float(retry_after) if limited else None,
+    )
 
 
 def _complain(error: Refused) -> int:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -108,6 +109,17 @@ def test_requeue_adds_up_and_asks_only_for_what_had_failed_before() -> None:
     assert [b'"failed_before": "2026-01-02T03:04:05Z"' in request for request in requests[1:]] == [True, True]
 
 
+def test_requeue_waits_where_its_work_is_limited() -> None:
+    limited = b'{"detail": "d", "code": "rate_limited"}'
+    later = b"HTTP/1.1 429 x\r\nRetry-After: 1\r\nContent-Length: %d\r\n\r\n%b" % (len(limited), limited)
+    last = b'{"requeued": 7, "more": false, "failed_before": "2026-01-02T03:04:05Z"}'
+    with server(answer(PUT_BACK), later, answer(last)) as (service, requests):
+        began_at = time.monotonic()
+        assert run("requeue", service) == (0, "207 put back\n", "")
+        assert time.monotonic() - began_at > 1
+    assert requests[2] == requests[1], "the same is asked again"
+
+
 @pytest.mark.parametrize(
     ("lost", "told"),
     [
@@ -115,6 +127,7 @@ def test_requeue_adds_up_and_asks_only_for_what_had_failed_before() -> None:
         (answer(b'{"detail": "d", "code": "storage_unavailable"}', b"503 x"), "200 put back for certain; more may h"),
         (answer(b'{"detail": "d", "code": "queue_full"}', b"503 x"), "200 put back\n"),
         (answer(b'{"detail": "d", "code": "token_missing"}', b"401 x"), "200 put back\n"),
+        (answer(b'{"detail": "d", "code": "rate_limited"}', b"429 x"), "200 put back\n"),
     ],
 )
 def test_requeue_that_is_broken_off_tells_what_is_certain(lost: bytes, told: str) -> None:

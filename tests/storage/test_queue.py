@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 
 from metadata_inventory.capture import FailureCode
+from metadata_inventory.errors import QueueFull
+from metadata_inventory.queue import Queue
 from metadata_inventory.record import ANY, Depth, Entry, Job, Status
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.storage.queue import WRITTEN_AT_ONCE, MongoQueue
@@ -133,3 +135,15 @@ async def test_slow_database_is_given_a_part(store: MongoStore) -> None:
     urls = [await leave_failed(store, FailureCode.DNS_ERROR) for _ in range(WRITTEN_AT_ONCE + 1)]
     assert await queue.requeue([], len(urls) + 1, None) == (WRITTEN_AT_ONCE, True)
     assert await queue.requeue([], len(urls) + 1, None) == (1, False)
+
+
+@pytest.mark.gen_test
+async def test_what_waits_for_its_next_attempt_takes_a_place(store: MongoStore, queue: MongoQueue) -> None:
+    failed, retried = await leave_failed(store, FailureCode.DNS_ERROR), a_url()
+    lease = a_lease(retried)
+    await store.claim(a_claim(retried, lease))
+    await store.postpone(lease, POLICY.stored_failure(a_failure(), 1, 60), delay_ms=60_000)
+    with pytest.raises(QueueFull):
+        await Queue(queue, limit=1).requeue([], None)
+    assert await Queue(queue, limit=2).requeue([], None) == (1, True)
+    assert job(await store.find(failed)).attempts == 0

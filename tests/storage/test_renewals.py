@@ -21,7 +21,8 @@ async def test_renewal_waits_for_nothing_else(store: MongoStore, mongo_uri: str,
         claimed, _ = await asyncio.gather(*(store.claim(a_claim(lease.url, lease)) for lease in (kept, written)))
         await block_commands(mongo_uri, command, times=1, block_s=3.0)
         writing = asyncio.ensure_future(store.complete(written, a_capture(written.url)))
-        await asyncio.sleep(0.2)  # for the outcome to be there first; when it is not, once more
+        for _ in range(3):  # answered after the outcome was sent, most likely; when it was not, once more
+            await store.find(written.url)
         assert await store.renew([kept]) == {kept.token: True}
         answered_first = not writing.done()
         completed = await found(writing)
