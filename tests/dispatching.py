@@ -28,6 +28,7 @@ class HeldCollector:
         self.given_up_at: list[datetime] = []
         self.refused: set[str] = set()  # hosts that were asked for and had no room
         self.released = asyncio.Event()
+        self.brings: Outcome | None = None  # else a capture
         self._free = capacity
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
@@ -50,7 +51,7 @@ class HeldCollector:
             raise
         finally:
             self._free += 1
-        return a_capture(normalize(order.url))
+        return self.brings or a_capture(normalize(order.url))
 
 
 @asynccontextmanager

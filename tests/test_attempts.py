@@ -12,7 +12,7 @@ from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.record import Entry, Job, Lease
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.urls import NormalizedUrl, normalize
-from tests.builders import a_capture, a_claim, a_lease, a_url
+from tests.builders import a_capture, a_claim, a_failure, a_lease, a_url
 from tests.dispatching import HeldCollector, dispatching
 from tests.failpoints import block_commands
 from tests.waiting import wait_until_async
@@ -159,6 +159,29 @@ async def test_claim_that_is_answered_too_late_is_given_back_unused(mongo_uri: s
 
 
 # Who waits
+
+
+class UnreadStore(MongoStore):
+    """Nobody can look up what has become of a URL."""
+
+    async def find(self, url: NormalizedUrl) -> Entry | None:
+        raise StorageUnavailable
+
+
+@pytest.mark.gen_test
+async def test_who_waits_is_told_of_that_attempt_and_not_of_later_ones(mongo_uri: str, database_name: str) -> None:
+    store, collector = UnreadStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), HeldCollector()
+    collector.brings = a_failure()
+    async with dispatching(store, collector) as dispatcher:
+        url = a_url()
+        begun = await dispatcher.begin(url, url.href, known_settled=None)
+        waiting = asyncio.ensure_future(dispatcher.settled(url, begun, PATIENCE_S))
+        await wait_until_async(lambda: collector.orders, 10)
+        collector.released.set()
+        told = await waiting
+        assert told is not None
+        assert told.failure is not None
+        assert told.failure.attempts == 1
 
 
 async def take_over(store: MongoStore, url: NormalizedUrl) -> Lease:
