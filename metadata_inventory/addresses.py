@@ -153,7 +153,7 @@ class DestinationPolicy:
         """
         if not self.allows_address(ip, port):
             return False
-        return ip != local_ip or self.allows_own(ip, port)
+        return ip != local_ip or self._is_exempt(_assess(ip)[0], port)
 
     def allows_own(self, ip: str, port: int) -> bool:
         """Whether a socket to `ip` and `port`, which `allows_address`, may be made though the address is this host's.
