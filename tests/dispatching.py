@@ -10,6 +10,7 @@ from datetime import datetime
 from metadata_inventory.bootstrap import now
 from metadata_inventory.capture import CollectionOrder, Outcome
 from metadata_inventory.dispatcher import Dispatcher
+from metadata_inventory.errors import CollectorUnavailable
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.unsettled import Unsettled
 from metadata_inventory.urls import normalize
@@ -29,16 +30,17 @@ class HeldCollector:
         self.refused: set[str] = set()  # hosts that were asked for and had no room
         self.released = asyncio.Event()
         self.brings: Outcome | None = None  # else a capture
+        self.down = False  # it has no room, and gives back what it has
         self._free = capacity
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
-        room = 0 if host == self.full_host else max(0, self._free - len(ahead))
+        room = 0 if host == self.full_host or self.down else max(0, self._free - len(ahead))
         if room == 0:
             self.refused.add(host)
         return room
 
     def full(self) -> bool:
-        return False
+        return self.down
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         self.orders.append(order)
@@ -51,6 +53,8 @@ class HeldCollector:
             raise
         finally:
             self._free += 1
+        if self.down:
+            raise CollectorUnavailable
         return self.brings or a_capture(normalize(order.url))
 
 

@@ -158,6 +158,25 @@ async def test_claim_that_is_answered_too_late_is_given_back_unused(mongo_uri: s
         assert (taken.attempts, taken.losses) == (0, 0)
 
 
+@pytest.mark.gen_test
+async def test_attempt_without_a_collector_is_given_back_and_not_counted(mongo_uri: str, database_name: str) -> None:
+    store, collector = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=60_000), HeldCollector()
+    async with dispatching(store, collector) as dispatcher:
+        url = a_url()
+        await dispatcher.begin(url, url.href, known_settled=None)
+        await wait_until_async(lambda: collector.orders, 10)
+        collector.down = True
+        collector.released.set()
+
+        async def given_back() -> bool:
+            return job_of(await store.find(url)).token is None
+
+        await wait_until_async(given_back, 10)
+        job = job_of(await store.find(url))
+        assert (job.attempts, job.losses) == (0, 0)
+        assert len(collector.orders) == 1, "nor is it taken again while there is none"
+
+
 # Who waits
 
 

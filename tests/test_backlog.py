@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
@@ -35,24 +36,26 @@ class CountingStore(MongoStore):
 
 
 class Room:
-    """Says what there is room for, and keeps what was taken."""
+    """Room for `places` more, of whatever host. Keeps what was taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: float = math.inf) -> None:
         self.taken: list[str] = []
-        self.there_is = True
+        self.places = places
         self.asked = 0
 
     def take(self, url: NormalizedUrl, entry: Entry) -> bool:
-        if self.there_is:
-            self.taken.append(url.href)
-        return self.there_is
+        if self.places < 1:
+            return False
+        self.places -= 1
+        self.taken.append(url.href)
+        return True
 
     def has_room(self, host: str) -> bool:
-        return self.there_is
+        return self.places > 0
 
     def full(self) -> bool:
         self.asked += 1
-        return not self.there_is
+        return self.places < 1
 
 
 @asynccontextmanager
@@ -72,8 +75,7 @@ async def watching(store: MongoStore, room: Room, limit: int = 1) -> AsyncIterat
 async def test_nothing_is_looked_through_while_there_is_no_room_for_any_host(
     mongo_uri: str, database_name: str
 ) -> None:
-    store, room, url = CountingStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(), a_url()
-    room.there_is = False
+    store, room, url = CountingStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(0), a_url()
     async with watching(store, room) as backlog:
         await store.claim(a_claim(url))
         backlog.note(url.host)
@@ -82,9 +84,9 @@ async def test_nothing_is_looked_through_while_there_is_no_room_for_any_host(
             await wait_until_async(lambda asked=asked: room.asked >= asked, 10)
         assert store.pages == 0
         assert backlog.holds(url.host)
-        room.there_is = True
+        room.places = math.inf
         backlog.room_made()
-        await wait_until_async(lambda: room.taken == [url.href], 10)
+        await wait_until_async(lambda: room.taken, 10)
         await wait_until_async(lambda: not backlog.holds(url.host), 10)
 
 
@@ -102,16 +104,18 @@ async def test_what_cannot_be_read_hides_nothing_behind_it(mongo_uri: str, datab
 
 @pytest.mark.gen_test
 async def test_what_waits_for_a_host_is_overtaken_by_a_few_only(mongo_uri: str, database_name: str) -> None:
-    store, room, url = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(), a_url()
-    room.there_is = False
+    """Once one of those that wait is taken, a few more may."""
+    store, room, url = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(0), a_url()
     async with watching(store, room) as backlog:
-        await store.claim(a_claim(url))
-        backlog.note(url.host)
+        for waiting in (url, normalize(url.href + "behind")):
+            await store.claim(a_claim(waiting))
+            backlog.note(waiting.host)
         assert [backlog.lets_pass(url.host) for _ in range(MAX_OVERTAKERS + 2)] == [True] * MAX_OVERTAKERS + [False] * 2
         assert backlog.lets_pass(a_url().host), "each host for itself"
-        room.there_is = True
+        room.places = 1
         backlog.room_made()
-        await wait_until_async(lambda: room.taken == [url.href], 10)
+        await wait_until_async(lambda: room.taken, 10)
+        assert backlog.holds(url.host)
         assert backlog.lets_pass(url.host)
 
 

@@ -1,15 +1,26 @@
-"""What settings and this host make of the rules for destinations."""
+"""What settings and this host make of the rules for destinations, and a service without collectors."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import socket
+import uuid
 from ipaddress import ip_address
 
 import pytest
 
 from metadata_inventory.addresses import DestinationPolicy
-from metadata_inventory.bootstrap import destinations_of, read_own_addresses
+from metadata_inventory.bootstrap import Service, destinations_of, read_own_addresses
+from metadata_inventory.capture import CollectionOrder
+from metadata_inventory.collect import child
 from metadata_inventory.config import Settings
+from metadata_inventory.errors import CollectorUnavailable
+from tests.collect.lanes import children
+from tests.waiting import wait_until_async
+
+REFUSED = "http://127.0.0.1/"
 
 
 def outward(family: socket.AddressFamily, ip: str) -> str | None:
@@ -58,3 +69,37 @@ def test_loopback_switch_adds_to_the_destinations() -> None:
     both = destinations_of(Settings(allow_loopback=True, allow_destinations=("10.0.0.0/8",)))
     assert both.allows_address("10.0.0.1", 9)
     assert both.allows_address("127.0.0.1", 9)
+
+
+def test_service_whose_collectors_do_not_start_is_not_ready_until_they_do(
+    mongo_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_ready() -> bool:
+        with contextlib.suppress(CollectorUnavailable):
+            await service.services.check()
+            return True
+        return False
+
+    async def is_not_ready() -> bool:
+        with contextlib.suppress(CollectorUnavailable):  # the lane notices when something is to be collected
+            await service._lanes.collect(CollectionOrder(token=uuid.uuid4().hex, url=REFUSED), "127.0.0.1")
+        return not await is_ready()
+
+    async def test() -> None:
+        await service.start()
+        try:
+            await wait_until_async(is_ready, 10)
+            with monkeypatch.context() as patched:
+                patched.setattr(child, "start", os.abort)  # pickled by name: it is the child that cannot start
+                children()[0].kill()
+                await wait_until_async(is_not_ready, 20)
+            await wait_until_async(is_ready, 20)
+        finally:
+            await service.close()
+
+    async def make() -> Service:
+        return Service(Settings(mongo_uri=mongo_uri, database=database_name, lanes=1))
+
+    with asyncio.Runner() as runner:
+        service = runner.run(make())
+        runner.run(test())
