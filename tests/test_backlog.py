@@ -92,13 +92,15 @@ async def test_nothing_is_looked_through_while_there_is_no_room_for_any_host(
 
 @pytest.mark.gen_test
 async def test_what_cannot_be_read_hides_nothing_behind_it(mongo_uri: str, database_name: str) -> None:
-    store, room, url = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(), a_url()
-    store.start()
-    await asyncio.gather(*(store.claim(a_claim(a_url())) for _ in range(PAGE)))
-    await store._records.update_many({}, {"$set": {"status": "of a later version"}})
-    await store._records.update_one({}, {"$set": {"status": "pending", "normalized_url": "no URL"}})
-    await store.claim(a_claim(url))
-    async with watching(store, room):
+    store, room, url = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(0), a_url()
+    async with watching(store, room) as backlog:
+        await asyncio.gather(*(store.claim(a_claim(a_url())) for _ in range(PAGE)))
+        await store._records.update_many({}, {"$set": {"status": "of a later version"}})
+        await store._records.update_one({}, {"$set": {"status": "pending", "normalized_url": "no URL"}})
+        await store.claim(a_claim(url))
+        room.places = math.inf
+        backlog.note(url.host)
+        backlog.room_made()
         await wait_until_async(lambda: room.taken == [url.href], 10)
 
 

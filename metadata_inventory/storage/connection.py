@@ -65,7 +65,8 @@ class Connection:
         """Wait for the indexes within the bound; the driver's errors become StorageUnavailable."""
         try:
             if not self._prepared.is_set():
-                await asyncio.wait_for(self._prepared.wait(), self.timeout_s)
+                async with asyncio.timeout(self.timeout_s):  # not wait_for: on 3.11 that can swallow a cancellation
+                    await self._prepared.wait()
             yield
         except TimeoutError as error:
             raise StorageUnavailable from error
