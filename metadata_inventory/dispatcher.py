@@ -22,6 +22,7 @@ from metadata_inventory.execution import Attempt, Execution
 from metadata_inventory.policy import CollectPolicy
 from metadata_inventory.ports import ClaimStore, Collector, RecordStore
 from metadata_inventory.record import ClaimRequest, Entry, Lease
+from metadata_inventory.tasks import break_off
 from metadata_inventory.unsettled import Unsettled
 from metadata_inventory.urls import NormalizedUrl
 
@@ -82,9 +83,7 @@ class Dispatcher:
         if under_way:
             await asyncio.wait(under_way, timeout=grace_s)
         self._left = [attempt.lease for attempt in self._attempts.values() if attempt.held]
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await break_off(self._tasks)
 
     async def give_back(self) -> None:
         """Let others take what was broken off; to be called when nothing here collects it any more."""

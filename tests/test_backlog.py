@@ -13,6 +13,7 @@ from metadata_inventory.backlog import MAX_OVERTAKERS, PAGE, Backlog
 from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.record import DueJobs, Entry, Place
 from metadata_inventory.storage.mongo import MongoStore
+from metadata_inventory.tasks import break_off
 from metadata_inventory.urls import NormalizedUrl, normalize
 from tests.builders import a_claim, a_failure, a_lease, a_policy, a_url
 from tests.waiting import wait_until_async
@@ -66,8 +67,7 @@ async def watching(store: MongoStore, room: Room, limit: int = 1) -> AsyncIterat
     try:
         yield backlog
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await break_off([task])
         await store.close()
 
 

@@ -23,6 +23,7 @@ from pymongo.read_concern import ReadConcern
 
 from metadata_inventory.errors import InvalidSettings, StorageUnavailable
 from metadata_inventory.storage import claims
+from metadata_inventory.tasks import break_off
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +57,7 @@ class Connection:
 
     async def close(self) -> None:
         if self._preparing is not None:
-            self._preparing.cancel()
-            await asyncio.gather(self._preparing, return_exceptions=True)
+            await break_off([self._preparing])
         await self._client.close()
 
     @contextlib.asynccontextmanager
