@@ -15,6 +15,7 @@ async def break_off(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
     Asking once is not enough: on Python 3.11 `asyncio.wait_for`, which the database's driver waits in, swallows a
     cancellation that comes in the moment in which what it waits for arrives; the task then goes on.
+    So a task must not wait for longer than AGAIN_S while it cleans up: what takes time is ended by its owner.
     """
     left = set(tasks)
     while left:
