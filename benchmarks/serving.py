@@ -20,8 +20,8 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from tests.origin import Origin
-from tests.running import Service
+from tests.support.origin import Origin
+from tests.support.running import Service
 
 ONE_HOST = {"INVENTORY_HOST_CONCURRENCY": "512"}  # every URL here is the same host's
 PAGE = "<!doctype html><title>A page</title>" + "<p>Some text of a page.</p>" * 400

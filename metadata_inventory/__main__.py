@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from metadata_inventory.cli import main
+from metadata_inventory.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

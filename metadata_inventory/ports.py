@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from metadata_inventory.capture import Capture, CollectionOrder, Outcome
-from metadata_inventory.record import ClaimRequest, DueJobs, Entry, Lease, Place, QueueState, Retry, StoredFailure
-from metadata_inventory.urls import NormalizedUrl
+from metadata_inventory.model.capture import Capture, CollectionOrder, Outcome
+from metadata_inventory.model.record import ClaimRequest, DueJobs, Entry, Lease, Place, QueueState, Retry, StoredFailure
+from metadata_inventory.model.urls import NormalizedUrl
 
 
 class RecordStore(Protocol):

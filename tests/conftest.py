@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from metadata_inventory.storage.embedded import EmbeddedDatabase
-from tests.origin import Origin
-from tests.running import Service, with_database
+from metadata_inventory.storage.embedded.database import EmbeddedDatabase
+from tests.support.origin import Origin
+from tests.support.running import Service, with_database
 
 # pytest-tornado 0.8.1 asks for the current loop before it makes one of its own. Where none was ever set, asyncio makes
 # one for that, which nobody closes.

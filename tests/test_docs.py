@@ -15,14 +15,14 @@ import msgspec
 import pytest
 
 from metadata_inventory import errors
-from metadata_inventory.capture import CodingError, FailureCode
-from metadata_inventory.collect.set_cookie import CookieFlaw
-from metadata_inventory.policy import retryable
-from metadata_inventory.view import Record
-from metadata_inventory.web.problem import HTTP_CODES, status_of, status_of_failure
-from tests.client import send
-from tests.origin import Origin
-from tests.running import Service
+from metadata_inventory.collect.parse.set_cookie import CookieFlaw
+from metadata_inventory.model.capture import CodingError, FailureCode
+from metadata_inventory.model.policy import retryable
+from metadata_inventory.model.view import Record
+from metadata_inventory.web.http.problem import HTTP_CODES, status_of, status_of_failure
+from tests.support.client import send
+from tests.support.origin import Origin
+from tests.support.running import Service
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import ROOT
+from tests.support.running import ROOT
 
 LISTS = sorted(
     path for folder in ("", "conf", "tests", "tests/*") for path in ROOT.glob(f"{folder}/requirements*.txt".lstrip("/"))

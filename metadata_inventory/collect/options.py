@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from metadata_inventory.addresses import DestinationPolicy
+from metadata_inventory.model.destinations import DestinationPolicy
 
 
 class HeaderLimits(Struct, frozen=True, kw_only=True):

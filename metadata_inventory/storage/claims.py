@@ -21,10 +21,10 @@ from typing import Any
 
 from pymongo import UpdateOne
 
-from metadata_inventory.capture import Capture
-from metadata_inventory.record import ANY, ClaimRequest, Lease, Place, Retry, Status, StoredFailure
+from metadata_inventory.model.capture import Capture
+from metadata_inventory.model.record import ANY, ClaimRequest, Lease, Place, Retry, Status, StoredFailure
+from metadata_inventory.model.urls import NormalizedUrl
 from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields
-from metadata_inventory.urls import NormalizedUrl
 
 Expression = Mapping[str, Any]
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from metadata_inventory.capture import Capture
-from metadata_inventory.record import Entry, Job, Status, StoredFailure
+from metadata_inventory.model.capture import Capture
+from metadata_inventory.model.record import Entry, Job, Status, StoredFailure
 
 SCHEMA_VERSION = 1
 

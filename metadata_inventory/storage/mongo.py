@@ -23,15 +23,15 @@ from msgspec.structs import replace
 from pymongo import UpdateOne
 from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError
 
-from metadata_inventory.capture import Capture
 from metadata_inventory.errors import CaptureTooLarge, StorageUnavailable
-from metadata_inventory.record import ClaimRequest, DueJobs, Entry, Lease, Place, Retry, StoredFailure
+from metadata_inventory.model.capture import Capture
+from metadata_inventory.model.record import ClaimRequest, DueJobs, Entry, Lease, Place, Retry, StoredFailure
+from metadata_inventory.model.urls import NormalizedUrl, recall
 from metadata_inventory.storage import claims
 from metadata_inventory.storage.batching import Batcher
 from metadata_inventory.storage.bodies import BodyFiles
 from metadata_inventory.storage.connection import Connection, name_of
 from metadata_inventory.storage.documents import WITHOUT_CAPTURE, Document, capture_fields, failure_fields, to_entry
-from metadata_inventory.urls import NormalizedUrl, recall
 
 logger = logging.getLogger(__name__)
 

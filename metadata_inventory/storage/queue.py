@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from metadata_inventory.record import Depth, Entry, QueueState
+from metadata_inventory.model.record import Depth, Entry, QueueState
+from metadata_inventory.model.urls import NormalizedUrl, recall
 from metadata_inventory.storage import claims
 from metadata_inventory.storage.connection import Connection
 from metadata_inventory.storage.documents import WITHOUT_CAPTURE, Document, to_entry, to_instant
-from metadata_inventory.urls import NormalizedUrl, recall
 
 _DUE: claims.Expression = {"$lte": ["$job.due_ms", claims.NOW]}
 _LEASED: claims.Expression = {"$ne": [{"$ifNull": ["$job.lease", None]}, None]}

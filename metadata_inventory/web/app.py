@@ -7,12 +7,12 @@ from typing import Any
 
 from tornado.web import Application, RequestHandler
 
-from metadata_inventory.web.base import BaseHandler, Services, UnknownPathHandler
-from metadata_inventory.web.body import BodyHandler
-from metadata_inventory.web.metadata import MetadataHandler, RecordHandler
-from metadata_inventory.web.openapi import OpenApiHandler, Route
-from metadata_inventory.web.ops import LiveHandler, ReadyHandler
-from metadata_inventory.web.queue import QueueHandler
+from metadata_inventory.web.api.body import BodyHandler
+from metadata_inventory.web.api.health import LiveHandler, ReadyHandler
+from metadata_inventory.web.api.metadata import MetadataHandler, RecordHandler
+from metadata_inventory.web.api.queue import QueueHandler
+from metadata_inventory.web.http.handler import BaseHandler, Services, UnknownPathHandler
+from metadata_inventory.web.http.openapi import OpenApiHandler, Route
 
 access_logger = logging.getLogger("metadata_inventory.access")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.audit import advisories
-from tests.origin import Origin
+from tests.support.origin import Origin
 
 
 @pytest.mark.parametrize(

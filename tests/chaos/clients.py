@@ -14,7 +14,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote
 
-from tests.client import send
+from tests.support.client import send
 
 PATIENCE_S = 15.0  # with one request; a stopped worker keeps its clients waiting
 PAUSE_S = (0.0, 0.1)

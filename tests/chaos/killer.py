@@ -13,8 +13,8 @@ from functools import partial
 
 import psutil
 
-from tests.running import Service, alive
-from tests.waiting import wait_until
+from tests.support.running import Service, alive
+from tests.support.waiting import wait_until
 
 VICTIM_S = 60.0  # for a process of a kind to be there (again)
 HURTS_S = 2.0  # for a good moment
@@ -117,7 +117,7 @@ class Killer:
     def _find(self, kind: Kind) -> list[psutil.Process]:
         if kind is Kind.DATABASE:
             return self.service.children("secantus")
-        workers = self.service.children("metadata_inventory.worker")
+        workers = self.service.children("metadata_inventory.service.worker")
         if kind in (Kind.API, Kind.STOPPED_API):
             return workers
         forkservers = [process for worker in workers for process in below(worker, "forkserver")]

@@ -25,8 +25,8 @@ from tests.chaos.findings import LEASE_S, Findings, judge, owed, read_documents
 from tests.chaos.killer import Killer, Kind
 from tests.chaos.origin import Manner, Origin
 from tests.chaos.watch import Watch
-from tests.running import Service
-from tests.waiting import wait_until
+from tests.support.running import Service
+from tests.support.waiting import wait_until
 
 ENVIRON = {
     "INVENTORY_LEASE_S": str(LEASE_S),

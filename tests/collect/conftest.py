@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from metadata_inventory.addresses import DestinationPolicy
-from metadata_inventory.capture import Capture, CollectionOrder, Failure, Outcome
-from metadata_inventory.collect import child
+from metadata_inventory.collect.engine import entry
 from metadata_inventory.collect.options import CollectorOptions
-from tests.origin import Origin
+from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, Outcome
+from metadata_inventory.model.destinations import DestinationPolicy
+from tests.support.origin import Origin
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")  # that the origin answers for
 LOOPBACK = DestinationPolicy.parse(["127.0.0.0/8", "::1"])
@@ -31,9 +31,9 @@ class Collecting:
         self._got: dict[str, Outcome] = {}
 
     def start(self, **options: Any) -> Collecting:
-        child.stop()
+        entry.stop()
         self.options |= options
-        child.start(CollectorOptions(**self.options))
+        entry.start(CollectorOptions(**self.options))
         self._started = True
         return self
 
@@ -46,7 +46,7 @@ class Collecting:
         if not self._started:
             self.start()
         self._handed_over.update(order.token for order in orders)
-        return dict(child.exchange(orders, abandoned, wait_ms))
+        return dict(entry.exchange(orders, abandoned, wait_ms))
 
     def finish(self, *orders: CollectionOrder) -> list[Outcome]:
         """The outcomes of orders, in the order given; hands over those that were not yet."""
@@ -84,7 +84,7 @@ def collecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collecting]:
     monkeypatch.setenv("RES_OPTIONS", "timeout:1 attempts:1")  # `start` would else leave its own behind
     monkeypatch.setattr("gc.freeze", lambda: None)  # for a process that is forked once, not for this one
     yield Collecting()
-    child.stop()
+    entry.stop()
 
 
 @pytest.fixture

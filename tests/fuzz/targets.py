@@ -12,15 +12,15 @@ from typing import Final
 
 from msgspec import msgpack
 
-from metadata_inventory.capture import Header
-from metadata_inventory.charsets import find_charset
-from metadata_inventory.collect.coding import BodyDecoder, Decoded, parse_codings
-from metadata_inventory.collect.content import decode, identify
-from metadata_inventory.collect.cookies import REFUSALS, CookieJar, parse_set_cookie
 from metadata_inventory.collect.options import HeaderLimits
-from metadata_inventory.collect.set_cookie import charset_of
-from metadata_inventory.collect.summary import summarize
-from metadata_inventory.collect.wire import HeaderReader, raw_value, read_request
+from metadata_inventory.collect.parse.content_coding import BodyDecoder, Decoded, parse_codings
+from metadata_inventory.collect.parse.content_type import decode, identify
+from metadata_inventory.collect.parse.cookie_jar import REFUSALS, CookieJar, parse_set_cookie
+from metadata_inventory.collect.parse.headers import HeaderReader, raw_value, read_request
+from metadata_inventory.collect.parse.set_cookie import charset_of
+from metadata_inventory.collect.parse.summary import summarize
+from metadata_inventory.model.capture import Header
+from metadata_inventory.model.charsets import find_charset
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 URLS: Final = (

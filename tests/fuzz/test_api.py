@@ -18,13 +18,13 @@ import schemathesis
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from metadata_inventory.urls import normalize
-from metadata_inventory.view import Record
+from metadata_inventory.model.urls import normalize
+from metadata_inventory.model.view import Record
 from metadata_inventory.web.app import ROUTES
-from metadata_inventory.web.openapi import build_document, operations
-from tests.client import post
-from tests.origin import Origin
-from tests.running import Service
+from metadata_inventory.web.http.openapi import build_document, operations
+from tests.support.client import post
+from tests.support.origin import Origin
+from tests.support.running import Service
 
 EXAMPLES = int(os.environ.get("TEST_FUZZ_EXAMPLES", "0"))
 # What the collection came to, which is what was asked for; whether it is declared is another check's. 500 never is.

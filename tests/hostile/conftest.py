@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from metadata_inventory.addresses import DestinationPolicy
-from metadata_inventory.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
+from metadata_inventory.collect.engine.engine import Worker
 from metadata_inventory.collect.options import CollectorOptions
-from metadata_inventory.collect.worker import Worker
-from metadata_inventory.urls import NormalizedUrl
+from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
+from metadata_inventory.model.destinations import DestinationPolicy
+from metadata_inventory.model.urls import NormalizedUrl
 from tests.hostile.trap import ORIGIN, Trap
-from tests.origin import Origin
+from tests.support.origin import Origin
 
 DEADLINE_S = 20.0
 

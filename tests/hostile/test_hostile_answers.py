@@ -8,16 +8,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from metadata_inventory import addresses
-from metadata_inventory.addresses import DestinationPolicy
-from metadata_inventory.bootstrap import read_own_addresses
-from metadata_inventory.capture import FailureCode
+from metadata_inventory.model import destinations
+from metadata_inventory.model.capture import FailureCode
+from metadata_inventory.model.destinations import DestinationPolicy
+from metadata_inventory.service.bootstrap import read_own_addresses
 from tests.hostile.conftest import Collector, NoRules, SocketsOnly, Zone, leads_inside
 from tests.hostile.trap import ORIGIN, Trap
 from tests.odd import server
 from tests.odd.http2_server import over_h2
 from tests.odd.server import OddServer
-from tests.origin import Origin, head
+from tests.support.origin import Origin, head
 
 INSIDE = ("127.0.0.1",)
 OUTSIDE = (ORIGIN,)
@@ -103,10 +103,10 @@ def test_a_name_with_refused_addresses_only_is_refused_and_they_are_not_told(
 @pytest.fixture
 def public_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if 127.0.0.1 were a public address of this host: it is what every host has."""
-    monkeypatch.setattr(addresses, "REFUSED_IPV4", ())
-    addresses._assess.cache_clear()
+    monkeypatch.setattr(destinations, "REFUSED_IPV4", ())
+    destinations._assess.cache_clear()
     yield
-    addresses._assess.cache_clear()
+    destinations._assess.cache_clear()
 
 
 @pytest.mark.usefixtures("public_loopback")

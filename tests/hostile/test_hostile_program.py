@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from pymongo import MongoClient
 
-from tests.client import get, post
 from tests.hostile.trap import ORIGIN, Trap
 from tests.hostile.urls import PROHIBITED, URLS, HostileUrl
-from tests.origin import Origin
-from tests.running import Service
+from tests.support.client import get, post
+from tests.support.origin import Origin
+from tests.support.running import Service
 
 PRIVATE = "10.66.77.88"
 DNS = f"""

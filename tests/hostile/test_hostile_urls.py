@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from metadata_inventory.addresses import DestinationPolicy
-from metadata_inventory.capture import Capture, Failure
 from metadata_inventory.errors import InvalidUrl
-from metadata_inventory.urls import normalize
+from metadata_inventory.model.capture import Capture, Failure
+from metadata_inventory.model.destinations import DestinationPolicy
+from metadata_inventory.model.urls import normalize
 from tests.hostile.conftest import Collector, NoRules, SocketsOnly, Zone, leads_inside
 from tests.hostile.trap import ORIGIN, Trap
 from tests.hostile.urls import ELSEWHERE, KEPT, NAMES, PROHIBITED, URLS, HostileUrl
-from tests.origin import Origin
+from tests.support.origin import Origin
 
 
 def dialable(text: str) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from metadata_inventory.addresses import PORTS
-from metadata_inventory.bootstrap import read_own_addresses
+from metadata_inventory.model.destinations import PORTS
+from metadata_inventory.service.bootstrap import read_own_addresses
 
 ORIGIN = "127.0.0.2"  # the one address that tests allow
 INSIDE = ("127.0.0.1", "127.255.255.254", "::1")

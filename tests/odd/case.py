@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from backports import zstd
 
-from metadata_inventory.capture import Capture, Exchange, FailureCode, Outcome
+from metadata_inventory.model.capture import Capture, Exchange, FailureCode, Outcome
 from tests.odd.server import OddServer, Serve
 
 HELLO = b"hello"  # the body of answers whose body is not what they are about

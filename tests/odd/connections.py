@@ -6,7 +6,7 @@ import random
 import threading
 import time
 
-from metadata_inventory.capture import FailureCode, Outcome
+from metadata_inventory.model.capture import FailureCode, Outcome
 from tests.odd.case import HELLO, MIB, Case, failure, page
 from tests.odd.server import PATIENCE_S, Conversation, OddServer, Serve, answers, keeps_answering, whole
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metadata_inventory.capture import Outcome
+from metadata_inventory.model.capture import Outcome
 from tests.odd.case import HELLO, Case, page
 from tests.odd.server import OddServer, answers, moved, replies, routes, whole
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 
-from metadata_inventory.capture import FailureCode, Header, Outcome
+from metadata_inventory.model.capture import FailureCode, Header, Outcome
 from tests.odd.case import HELLO, Case, failure, page
 from tests.odd.server import Conversation, OddServer, answers, whole
 

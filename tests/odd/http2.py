@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metadata_inventory.capture import FailureCode, Outcome
+from metadata_inventory.model.capture import FailureCode, Outcome
 from tests.odd import http2_answers as answer
 from tests.odd.case import HELLO, MIB, Case, Expected, failure, page
 from tests.odd.http2_server import over_h2

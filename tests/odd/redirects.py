@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metadata_inventory.capture import FailureCode
+from metadata_inventory.model.capture import FailureCode
 from tests.odd.case import HELLO, Case, failure, page
 from tests.odd.server import Conversation, answers, first_and_others, moved, replies, routes, whole
 

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from metadata_inventory.capture import Capture, Exchange, FailureCode, Outcome
-from metadata_inventory.collect.budget import BodyBudget
-from metadata_inventory.collect.hop import Hop
+from metadata_inventory.collect.engine.body_budget import BodyBudget
+from metadata_inventory.collect.engine.hop import Hop
 from metadata_inventory.collect.options import CollectorOptions
+from metadata_inventory.model.capture import Capture, Exchange, FailureCode, Outcome
 from tests.collect.conftest import Collecting
 from tests.odd.case import MIB, Case, failure, page
 from tests.odd.catalogue import CASES, tables

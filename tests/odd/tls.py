@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 
-from metadata_inventory.capture import FailureCode, Outcome
+from metadata_inventory.model.capture import FailureCode, Outcome
 from tests.odd.case import HELLO, Case, Expected, failure, page
 from tests.odd.certificates import Wanted, context, fresh_context
 from tests.odd.server import Conversation, OddServer, Serve, first_and_others, keeps_answering, moved, routes, whole

@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 from tornado.ioloop import IOLoop
 
-from metadata_inventory.record import Entry
+from metadata_inventory.model.record import Entry
 from metadata_inventory.storage.mongo import MongoStore
 
 OpenStore = Callable[..., MongoStore]

@@ -11,10 +11,10 @@ from tornado.ioloop import IOLoop
 from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.storage import connection
 from metadata_inventory.storage.mongo import MongoStore
-from tests.builders import a_url
-from tests.failpoints import block_commands, fail_commands
 from tests.storage.conftest import OpenStore
-from tests.waiting import wait_until_async
+from tests.support.builders import a_url
+from tests.support.failpoints import block_commands, fail_commands
+from tests.support.waiting import wait_until_async
 
 TIMEOUT_S = 0.5
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tornado.ioloop import IOLoop
 
-from metadata_inventory.capture import Capture
-from metadata_inventory.record import Entry, Status, StoredFailure
+from metadata_inventory.model.capture import Capture
+from metadata_inventory.model.record import Entry, Status, StoredFailure
 from metadata_inventory.storage.documents import capture_fields, failure_fields, to_entry
 from metadata_inventory.storage.mongo import UNSENDABLE, MongoStore
-from tests.builders import FETCHED_AT, a_claim, a_failure, a_lease, a_url
+from tests.support.builders import FETCHED_AT, a_claim, a_failure, a_lease, a_url
 
 STORED_FAILURE = StoredFailure(failure=a_failure(), attempts=1, retry_at=FETCHED_AT, policy="")
 # What a database may take for a key, an operator, an expression, an end or a type of its own.

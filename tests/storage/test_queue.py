@@ -7,16 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from metadata_inventory.capture import FailureCode
 from metadata_inventory.errors import QueueFull
-from metadata_inventory.queue import Queue
-from metadata_inventory.record import ANY, Depth, Entry, Job, Status
+from metadata_inventory.model.capture import FailureCode
+from metadata_inventory.model.record import ANY, Depth, Entry, Job, Status
+from metadata_inventory.model.urls import NormalizedUrl
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.storage.queue import WRITTEN_AT_ONCE, MongoQueue
-from metadata_inventory.urls import NormalizedUrl
-from tests.builders import FETCHED_AT, a_capture, a_claim, a_failure, a_lease, a_policy, a_url
+from metadata_inventory.usecases.queue import Queue
 from tests.storage.conftest import due
-from tests.waiting import wait_until_async
+from tests.support.builders import FETCHED_AT, a_capture, a_claim, a_failure, a_lease, a_policy, a_url
+from tests.support.waiting import wait_until_async
 
 POLICY = a_policy()
 

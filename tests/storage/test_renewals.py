@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from metadata_inventory.storage.mongo import MongoStore
-from tests.builders import a_capture, a_claim, a_lease, a_url
-from tests.failpoints import block_commands
 from tests.storage.conftest import found
+from tests.support.builders import a_capture, a_claim, a_lease, a_url
+from tests.support.failpoints import block_commands
 
 
 @pytest.mark.gen_test

@@ -9,13 +9,13 @@ import pytest
 from msgspec.structs import replace
 from pymongo.errors import DuplicateKeyError
 
-from metadata_inventory.capture import Header
-from metadata_inventory.record import ANY, Status
+from metadata_inventory.model.capture import Header
+from metadata_inventory.model.record import ANY, Status
+from metadata_inventory.model.urls import normalize
 from metadata_inventory.storage.mongo import MAX_GROUPED_BYTES, MAX_INLINE_BYTES, MongoStore
-from metadata_inventory.urls import normalize
-from tests.builders import FETCHED_AT, a_capture, a_claim, a_failure, a_lease, a_policy, a_url
 from tests.storage.conftest import due, found
-from tests.waiting import wait_until_async
+from tests.support.builders import FETCHED_AT, a_capture, a_claim, a_failure, a_lease, a_policy, a_url
+from tests.support.waiting import wait_until_async
 
 POLICY = a_policy()
 STORED_FAILURE = POLICY.stored_failure(a_failure(), attempts=1, delay_s=None)

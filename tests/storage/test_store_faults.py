@@ -10,15 +10,15 @@ from msgspec.structs import replace
 from pymongo import ReadPreference
 from tornado.ioloop import IOLoop
 
-from metadata_inventory.capture import Header
 from metadata_inventory.errors import CaptureTooLarge, StorageUnavailable
-from metadata_inventory.record import Entry
-from metadata_inventory.storage.embedded import EmbeddedDatabase
+from metadata_inventory.model.capture import Header
+from metadata_inventory.model.record import Entry
+from metadata_inventory.storage.embedded.database import EmbeddedDatabase
 from metadata_inventory.storage.mongo import MongoStore
-from tests.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
-from tests.failpoints import block_commands, fail_commands
 from tests.storage.conftest import OpenStore, due
-from tests.waiting import wait_until_async
+from tests.support.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
+from tests.support.failpoints import block_commands, fail_commands
+from tests.support.waiting import wait_until_async
 
 POLICY = a_policy()
 STORED_FAILURE = POLICY.stored_failure(a_failure(), attempts=1, delay_s=None)

@@ -6,12 +6,12 @@ import os
 
 import pytest
 
-from metadata_inventory.capture import Header
-from metadata_inventory.record import ANY, Retry, Status
+from metadata_inventory.model.capture import Header
+from metadata_inventory.model.record import ANY, Retry, Status
 from metadata_inventory.storage.mongo import MAX_INLINE_BYTES, MongoStore
-from tests.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
 from tests.storage.conftest import due, found
-from tests.waiting import wait_until_async
+from tests.support.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
+from tests.support.waiting import wait_until_async
 
 STORED_FAILURE = a_policy().stored_failure(a_failure(), attempts=1, delay_s=None)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.running import Service
-from tests.web.api import Api
+from tests.support.running import Service
+from tests.web.client import Api
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from tests.origin import Headers, Origin, head
+from tests.support.origin import Headers, Origin, head
 from tests.witness.case import HOST, Case
 
 HTML = ("Content-Type", "text/html; charset=utf-8")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import brotli
 from backports import zstd
 
-from tests.origin import Headers, head
+from tests.support.origin import Headers, head
 from tests.witness.answers import HTML, answer, page
 from tests.witness.case import NO_DOCUMENT, NO_SOURCE, NOTHING, Case, Field, Witness
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.origin import head
+from tests.support.origin import head
 from tests.witness.answers import HTML, answer, page
 from tests.witness.case import NO_DOCUMENT, Case
 

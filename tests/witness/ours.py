@@ -7,9 +7,9 @@ from base64 import b64decode
 from datetime import datetime
 from typing import Any
 
-from metadata_inventory.collect.set_cookie import REFUSALS
-from tests.client import post
-from tests.running import Service
+from metadata_inventory.collect.parse.set_cookie import REFUSALS
+from tests.support.client import post
+from tests.support.running import Service
 from tests.witness.case import Field, Value, Witness
 from tests.witness.seen import Place, SeenCookie, SeenHop, read_hops, read_kept
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.origin import Origin
-from tests.running import Service
+from tests.support.origin import Origin
+from tests.support.running import Service
 from tests.witness import chromium, curl, ours
 from tests.witness.answers import serve
 from tests.witness.case import HOST, Case, Witness, find_differences

@@ -1,0 +1,1 @@
+"""The child's side of collecting: what runs inside a lane process."""

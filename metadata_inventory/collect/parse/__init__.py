@@ -1,0 +1,1 @@
+"""What origins send, read. Pure."""

@@ -1,0 +1,213 @@
+"""The parent's side of collecting: a few processes, each carrying hundreds of transfers. Implements `ports.Collector`.
+
+A lane is a pool of one process. While anything is in flight a coroutine hands it new orders and takes back what has
+finished; when nothing is, the lane sleeps. A lane whose process dies, or does not answer, goes on with another; what
+was in it goes to the quarantine. A host always goes to the same lane, so that connections are reused and its limits
+hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from math import ceil
+from zlib import crc32
+
+from metadata_inventory.collect.options import CollectorOptions, LaneSettings
+from metadata_inventory.collect.pool.host_limits import Hosts
+from metadata_inventory.collect.pool.isolation import Quarantine
+from metadata_inventory.collect.pool.lane_process_handle import Carrier, Errand, Loss
+from metadata_inventory.errors import CollectorUnavailable, StartError
+from metadata_inventory.model.capture import CollectionOrder, Outcome
+
+logger = logging.getLogger(__name__)
+
+# Between two tries to start a lane's process, after several have failed at once.
+START_PAUSE_S = 1.0
+
+
+MayFetch = Callable[[], Awaitable[None]]
+
+
+async def at_once() -> None:
+    """Nothing is to be waited for."""
+
+
+class Lane:
+    """One lane. Its coroutine drives the process; `collect` only queues."""
+
+    def __init__(
+        self, options: CollectorOptions, settings: LaneSettings, quarantine: Quarantine, may_fetch: MayFetch
+    ) -> None:
+        self._settings = settings
+        self._quarantine = quarantine
+        self._may_fetch = may_fetch
+        self._carrier = Carrier(options, settings)
+        self._hosts = Hosts(settings.per_host, settings.host_gap_ms / 1000)
+        self._errands: set[Errand] = set()  # whose callers wait, wherever they are
+        self._waiting: dict[str, Errand] = {}  # those of them that are in no process and no quarantine
+        self._work = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.down = False  # its process does not start, which is tried again and again
+
+    async def start(self) -> None:
+        """Start the process and wait until it answers; raises StartError."""
+        await self._carrier.start()
+        self._task = asyncio.create_task(self._run(), name="lane")
+
+    async def close(self) -> None:
+        """End the process; whatever has not ended, here or in the quarantine, ends by fault."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._carrier.end()
+        for errand in self._errands:
+            errand.end_by_fault()
+
+    @property
+    def full(self) -> bool:
+        return self._closed or self.down or len(self._errands) >= self._settings.capacity
+
+    def room(self, host: str, ahead: Sequence[str] = ()) -> int:
+        """`ahead` are the hosts of what is about to come to this lane."""
+        if self.full:
+            return 0
+        room_of_host = self._hosts.room(host) - ahead.count(host)
+        return max(0, min(self._settings.capacity - len(self._errands) - len(ahead), room_of_host))
+
+    async def collect(self, order: CollectionOrder, host: str) -> Outcome:
+        """Beyond its room, and within its host's gap, the lane lets an order wait. A closed lane fails it.
+
+        Raises CollectorUnavailable when no process can be started for it.
+        """
+        errand = Errand(order, host, asyncio.get_running_loop().create_future())
+        if self._closed:
+            errand.end_by_fault()
+            return errand.outcome.result()
+        if self.down:
+            raise CollectorUnavailable
+        self._errands.add(errand)
+        self._waiting[order.token] = errand
+        self._hosts.enter(host)
+        self._stir()
+        try:
+            return await errand.outcome
+        finally:
+            self._errands.remove(errand)
+            self._waiting.pop(order.token, None)
+            self._hosts.leave(host, started=errand.started)
+            if self._waiting:  # one of them may start in its place
+                self._stir()
+
+    def _stir(self) -> None:
+        self._work.set()
+        self._carrier.nudge()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._turn()
+            except Loss as loss:
+                self._waiting = {errand.order.token: errand for errand in loss.unsuspected} | self._waiting
+                self._quarantine.add(loss.suspects)
+            except StartError:
+                logger.error("a lane's process does not start", extra={"waiting": len(self._waiting)})
+                await self._start_again()
+            except Exception:  # the edge of the lane's task: whoever waits must not wait for ever
+                logger.exception("a lane is begun again after a fault of its own")
+                await self._give_up(Errand.end_by_fault)
+
+    async def _turn(self) -> None:
+        """One exchange, or else the wait for something to exchange."""
+        self._work.clear()
+        if self._waiting or self._carrier.busy:
+            await self._may_fetch()
+        errands = self._take()
+        pause_s = self._hosts.next_start_in_s(errand.host for errand in self._waiting.values())
+        if errands or self._carrier.busy:
+            wait_ms = self._settings.wait_ms
+            await self._carrier.exchange(errands, wait_ms if pause_s is None else min(wait_ms, ceil(pause_s * 1000)))
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):  # not wait_for: on 3.11 that can swallow a cancellation
+                    await self._work.wait()
+
+    async def _give_up(self, tell: Callable[[Errand], None]) -> None:
+        waiting, self._waiting = self._waiting, {}
+        await self._carrier.end(tell)
+        for errand in waiting.values():
+            tell(errand)
+
+    async def _start_again(self) -> None:
+        """Refuse what there is and what comes, so that others may take it, until a process has started."""
+        self.down = True
+        await self._give_up(Errand.refuse)
+        while self.down:
+            await asyncio.sleep(START_PAUSE_S)
+            with contextlib.suppress(StartError):
+                await self._carrier.start()
+                self.down = False
+        logger.info("a lane's process has started again")
+
+    def _take(self) -> list[Errand]:
+        """What may start now, and what was moved here. Suspects of earlier on go to the quarantine, one by one."""
+        room = self._settings.capacity - (len(self._errands) - len(self._waiting))
+        taken = []
+        for errand in list(self._waiting.values()):  # those that were moved come first, and have their places
+            if not errand.started:
+                if room <= 0:
+                    break
+                if not self._hosts.may_start(errand.host):
+                    continue
+                self._hosts.start(errand.host)
+                errand.started = True
+            room -= 1
+            del self._waiting[errand.order.token]
+            if errand.order.alone:
+                self._quarantine.add([errand])
+            else:
+                taken.append(errand)
+        return taken
+
+
+class Lanes:
+    """All lanes of this process; a `ports.Collector`."""
+
+    def __init__(
+        self, options: CollectorOptions, settings: LaneSettings | None = None, may_fetch: MayFetch = at_once
+    ) -> None:
+        """Outcomes are fetched from the processes, and new orders handed to them, when `may_fetch` has returned."""
+        self.settings = settings or LaneSettings()
+        self._quarantine = Quarantine(options, self.settings)
+        self._lanes = [Lane(options, self.settings, self._quarantine, may_fetch) for _ in range(self.settings.lanes)]
+
+    async def start(self) -> None:
+        """Start every lane's process, so that the first collection is as quick as any; raises StartError."""
+        await asyncio.gather(*(lane.start() for lane in self._lanes))
+
+    async def close(self) -> None:
+        """End every process within about two seconds."""
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
+        await self._quarantine.close()
+
+    def room(self, host: str, ahead: Sequence[str] = ()) -> int:
+        lane = self._lane(host)
+        return lane.room(host, [other for other in ahead if self._lane(other) is lane])
+
+    @property
+    def down(self) -> bool:
+        """Whether no lane has a process, or can start one."""
+        return all(lane.down for lane in self._lanes)
+
+    def full(self) -> bool:
+        return all(lane.full for lane in self._lanes)
+
+    async def collect(self, order: CollectionOrder, host: str) -> Outcome:
+        return await self._lane(host).collect(order, host)
+
+    def _lane(self, host: str) -> Lane:
+        return self._lanes[crc32(host.encode()) % len(self._lanes)]

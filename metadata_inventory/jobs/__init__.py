@@ -1,0 +1,1 @@
+"""Work that is owed: claimed, run and settled by this process."""

@@ -1,0 +1,1 @@
+"""Values and rules of the inventory. Pure: nothing here waits, or talks to anybody."""

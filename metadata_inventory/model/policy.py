@@ -1,0 +1,123 @@
+"""When to collect again: retry, freshness, how long a stored failure answers. Arithmetic on values, nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from msgspec import Struct
+
+from metadata_inventory.model.capture import Capture, Failure, FailureCode
+from metadata_inventory.model.record import StoredFailure
+
+# What may pass by itself, and how many attempts it is worth at most; the others never change by waiting a little.
+_ATTEMPTS = {
+    FailureCode.DNS_ERROR: 3,
+    FailureCode.DNS_TIMEOUT: 3,
+    FailureCode.CONNECTION_REFUSED: 3,
+    FailureCode.CONNECTION_TIMEOUT: 3,
+    FailureCode.CONNECTION_TERMINATED: 3,
+    FailureCode.HTTP_RESPONSE_TIMEOUT: 3,
+    FailureCode.HTTP_RESPONSE_INCOMPLETE: 3,
+    FailureCode.WORKER_LOST: 3,
+    FailureCode.INTERNAL_ERROR: 2,
+}
+
+# A job whose lease ran out so often takes its workers with it: it is stored as `worker_lost`.
+MAX_LOSSES = 10
+
+# Answers that mean "come back later" when they say when: RFC 6585 §4 and RFC 9110 §15.6.4, with §10.2.3.
+_LATER = frozenset({429, 503})
+# A capture that is to be tried again gets as many attempts as a connection that broke.
+_CAPTURE_ATTEMPTS = _ATTEMPTS[FailureCode.CONNECTION_TERMINATED]
+
+# A refusal was made under rules that the operator may change any moment.
+_REFUSAL_TTL_S = 60.0
+
+
+def retryable(code: FailureCode) -> bool:
+    return code in _ATTEMPTS
+
+
+def fullness(capture: Capture) -> int | None:
+    """How much an unfinished capture brought; None for one that is all there is to have.
+
+    0 for an answer that only says when to come back; for a body cut by time or by a lost connection 1 + the bytes that
+    came. (One cut at our own limit would be cut there again.)
+    """
+    if _retry_after_s(capture) is not None:
+        return 0
+    return 1 + capture.body.wire_length if capture.body.truncated in ("time", "disconnect") else None
+
+
+class CollectPolicy(Struct, frozen=True, kw_only=True):
+    """The settings that decide when a URL is collected again. `rules` is the destination policy's fingerprint."""
+
+    max_attempts: int
+    retry_base_s: float
+    retry_max_s: float
+    retry_after_max_s: float
+    failure_ttl_s: float
+    freshness_s: float
+    rules: str
+
+    def retry_delay_s(self, code: FailureCode, attempts: int, jitter: float) -> float | None:
+        """Seconds until the next attempt after `attempts` of them; None when that was the last.
+
+        Exponential backoff, of which the random half (`jitter` in [0, 1)) keeps URLs that failed together apart.
+        """
+        if attempts >= min(self.max_attempts, _ATTEMPTS.get(code, 1)):
+            return None
+        return self._backoff_s(attempts, jitter)
+
+    def capture_retry_delay_s(self, capture: Capture, attempts: int, jitter: float) -> float | None:
+        """As `retry_delay_s`, after an unfinished capture: not before the origin's Retry-After, within our bound."""
+        if attempts >= min(self.max_attempts, _CAPTURE_ATTEMPTS):
+            return None
+        asked_s = min(_retry_after_s(capture) or 0.0, self.retry_after_max_s)
+        return asked_s + self._backoff_s(attempts, jitter)
+
+    def _backoff_s(self, attempts: int, jitter: float) -> float:
+        delay_s = min(self.retry_base_s * 2.0 ** (attempts - 1), self.retry_max_s)
+        return delay_s * (0.5 + jitter / 2)
+
+    def stored_failure(self, failure: Failure, attempts: int, delay_s: float | None) -> StoredFailure:
+        """The failure with the time from which it no longer answers for the URL."""
+        if delay_s is None:
+            refused = failure.code is FailureCode.DESTINATION_IP_PROHIBITED
+            delay_s = min(self.failure_ttl_s, _REFUSAL_TTL_S) if refused else self.failure_ttl_s
+        return StoredFailure(
+            failure=failure,
+            attempts=attempts,
+            retry_at=failure.at + timedelta(seconds=delay_s),
+            policy=self.rules,
+        )
+
+    def failure_answers(self, stored: StoredFailure, now: datetime) -> bool:
+        """Whether a stored failure still speaks for its URL: its time is not over, and the rules that refused hold."""
+        if stored.failure.code is FailureCode.DESTINATION_IP_PROHIBITED and stored.policy != self.rules:
+            return False
+        return now < stored.retry_at
+
+    def stale(self, capture: Capture, now: datetime, max_age_s: float | None) -> bool:
+        """Whether the capture is older than the caller's `max_age_s`, or without one than the freshness setting."""
+        if max_age_s is None:
+            return self.freshness_s > 0 and now - capture.fetched_at > timedelta(seconds=self.freshness_s)
+        return now - capture.fetched_at > timedelta(seconds=max_age_s)
+
+
+def _retry_after_s(capture: Capture) -> float | None:
+    """Seconds after which the origin wants to be asked again (RFC 9110 §10.2.3); None when it did not say."""
+    response = capture.exchanges[-1].response
+    if response is None or response.status_code not in _LATER:
+        return None
+    given = [header.value.strip() for header in response.headers if header.name.lower() == "retry-after"]
+    if not given:
+        return None
+    if given[-1].isascii() and given[-1].isdigit():
+        return float(given[-1][:9])
+    with contextlib.suppress(ValueError, OverflowError):  # neither a number nor a date that there is
+        until = parsedate_to_datetime(given[-1])
+        return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - capture.fetched_at).total_seconds())
+    return None

@@ -1,0 +1,1 @@
+"""The processes of a service, and what they are made of."""

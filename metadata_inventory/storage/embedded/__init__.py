@@ -1,0 +1,1 @@
+"""The embedded database: SecantusDB as a child process."""

@@ -1,0 +1,1 @@
+"""What the service is asked for: the use cases, over the ports."""

@@ -1,0 +1,155 @@
+"""The use cases: look a URL up, collect it, read a record by its id. What they answer is an entry as stored.
+
+They know neither HTTP nor MongoDB. An entry with a capture is a record to serve; else one with a job is pending; else
+its failure answers for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from msgspec import Struct
+
+from metadata_inventory.errors import DestinationProhibited, InventoryError, RecordNotFound
+from metadata_inventory.jobs.dispatcher import Dispatcher
+from metadata_inventory.model.destinations import DestinationPolicy
+from metadata_inventory.model.policy import CollectPolicy
+from metadata_inventory.model.record import ANY, Entry
+from metadata_inventory.model.urls import NormalizedUrl, normalize, recall
+from metadata_inventory.ports import RecordStore
+
+logger = logging.getLogger(__name__)
+
+
+Permit = Callable[[], None]
+
+
+def freely() -> None:
+    """Nothing stands against it."""
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """An entry, and how it was had: `hit`, it was there and nothing was owed; `stale`, a refresh is behind it."""
+
+    entry: Entry
+    hit: bool
+    stale: bool = False
+
+
+class Collected(Struct, frozen=True, kw_only=True):
+    """What a collection came to. `ended` is false when the wait was over first; `reused` when none was needed."""
+
+    entry: Entry
+    ended: bool
+    reused: bool = False
+
+
+class Inventory:
+    def __init__(
+        self,
+        records: RecordStore,
+        dispatcher: Dispatcher,
+        policy: CollectPolicy,
+        destinations: DestinationPolicy,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._records = records
+        self._dispatcher = dispatcher
+        self._policy = policy
+        self._destinations = destinations
+        self._now = now
+
+    async def look_up(
+        self, given_url: str, *, max_age_s: float | None, wait_s: float, collect: bool, permit: Permit = freely
+    ) -> Found:
+        """The entry at once, after starting what is missing; with `wait_s`, once there is something to serve.
+
+        `permit` is called before work is started, and raises when the caller may not. Raises what it raises,
+        InvalidUrl, DestinationProhibited, RecordNotFound (only without `collect`), QueueFull, StorageUnavailable.
+        """
+        url = self._admit(given_url)
+        entry = await self._records.find(url)
+        hit = entry is not None and entry.job is None
+        if entry is None:
+            if not collect:
+                raise RecordNotFound
+            permit()
+            entry = await self._dispatcher.begin(url, given_url, known_settled=None)
+        elif entry.capture is not None:
+            stale = collect and self._policy.stale(entry.capture, self._now(), max_age_s)
+            if stale:
+                self._refresh(url, entry, permit)
+            return Found(entry=entry, hit=True, stale=stale)
+        elif entry.job is None and collect and not self._failure_answers(entry):
+            hit = False
+            permit()
+            entry = await self._dispatcher.begin(url, given_url, known_settled=entry.settled)
+        return Found(entry=await self._wait_to_serve(url, entry, wait_s), hit=hit)
+
+    async def collect(
+        self, given_url: str, *, max_age_s: float | None, wait_s: float, permit: Permit = freely
+    ) -> Collected:
+        """Collect now, or join the collection that runs; one attempt, waited for up to `wait_s`.
+
+        With `max_age_s` a capture that is young enough is the answer. Raises as `look_up`.
+        """
+        url = self._admit(given_url)
+        if max_age_s is not None:
+            stored = await self._records.find(url)
+            if stored and stored.capture and not self._policy.stale(stored.capture, self._now(), max_age_s):
+                return Collected(entry=stored, ended=True, reused=True)
+        permit()
+        begun = await self._dispatcher.begin(url, given_url, known_settled=ANY, hasten=True, overtake=wait_s > 0)
+        ended = await self._dispatcher.settled(url, begun, wait_s) if wait_s > 0 else None
+        return Collected(entry=ended or begun, ended=ended is not None)
+
+    async def read(self, record_id: str, *, wait_s: float) -> Entry:
+        """The entry under an id; starts nothing. Raises RecordNotFound, StorageUnavailable."""
+        entry = await self._records.find_by_id(record_id)
+        if entry is None:
+            raise RecordNotFound
+        return await self._wait_to_serve(recall(entry.normalized_url), entry, wait_s)
+
+    async def content(self, entry: Entry) -> bytes | None:
+        """The stored body's zstd frame; None when a newer capture has just taken the entry's place: read it again."""
+        return await self._records.content(entry)
+
+    def _admit(self, given_url: str) -> NormalizedUrl:
+        url = normalize(given_url)
+        if self._destinations.refuses_url(url):
+            raise DestinationProhibited
+        return url
+
+    def _failure_answers(self, entry: Entry) -> bool:
+        return entry.failure is not None and self._policy.failure_answers(entry.failure, self._now())
+
+    def _refresh(self, url: NormalizedUrl, entry: Entry, permit: Permit) -> None:
+        """Start a refresh behind a stale capture, if the caller may: what is stored is the answer either way.
+
+        A refresh that failed lately is not tried again at once.
+        """
+        if entry.job is None and not self._failure_answers(entry):
+            try:
+                permit()
+            except InventoryError:
+                return
+            self._dispatcher.spawn(self._begin_refresh(url, entry))
+
+    async def _begin_refresh(self, url: NormalizedUrl, entry: Entry) -> None:
+        try:
+            await self._dispatcher.begin(url, entry.url, known_settled=entry.settled)
+        except InventoryError as error:
+            logger.info("a refresh was not started: %s", error, extra={"record": entry.id})
+
+    async def _wait_to_serve(self, url: NormalizedUrl, entry: Entry, wait_s: float) -> Entry:
+        deadline = time.monotonic() + wait_s
+        while entry.capture is None and entry.job is not None and (remaining_s := deadline - time.monotonic()) > 0:
+            settled = await self._dispatcher.settled(url, entry, remaining_s)
+            if settled is None:
+                break
+            entry = settled
+        return entry

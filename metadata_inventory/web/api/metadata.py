@@ -1,0 +1,126 @@
+"""`/api/metadata/`: look a URL up, collect it, read a record by its id."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from metadata_inventory import errors
+from metadata_inventory.access.keys import Scope
+from metadata_inventory.model.view import Pending, Record
+from metadata_inventory.web.api.answers import MAX_WAIT_S, EntryHandler, record_path
+from metadata_inventory.web.http.operation import Answer, Operation, operation
+
+# A hundred years; more overflows what computes with it.
+MAX_AGE_S = 3_155_760_000
+
+# A collection may take its whole time, and its outcome is to be stored after that.
+STORE_S = 2
+
+Wait = Annotated[int, Meta(ge=0, le=MAX_WAIT_S, description="Seconds to wait for a collection; as `Prefer: wait=N`.")]
+MaxAge = Annotated[int, Meta(ge=0, le=MAX_AGE_S, description="Seconds; an older record is collected again.")]
+Fields = Annotated[str, Meta(description="Comma-separated names to answer with, or to leave out, each with a `-`.")]
+
+
+class LookUpQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    url: Annotated[str, Meta(description="The URL, percent-encoded.")]
+    max_age: MaxAge | None = None
+    wait: Wait | None = None
+    collect: Annotated[bool, Meta(description="false: only look, start nothing.")] = True
+    fields: Fields = ""
+
+
+class CollectQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wait: Wait | None = None
+    fields: Fields = ""
+
+
+class CollectBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`max_age`, in seconds: a record that is not older is the answer, and nothing is collected."""
+
+    url: str
+    max_age: MaxAge | None = None
+
+
+class ReadQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wait: Wait | None = None
+    fields: Fields = ""
+
+
+_STORED = ("ETag", "Last-Modified", "Age", "Cache-Status")
+_RECORD = Answer("The stored record.", Record, _STORED)
+_UNCHANGED = Answer("The record is the one that `If-None-Match` names.", headers=("ETag", "Cache-Status"))
+_PENDING = Answer(
+    "The URL is being collected.", Pending, ("Location", "Retry-After", "Cache-Status", "Preference-Applied")
+)
+_URL_ERRORS = (errors.InvalidUrl, errors.InvalidRequest, errors.DestinationProhibited, errors.Unavailable)
+
+
+class MetadataHandler(EntryHandler):
+    @operation(
+        Operation(
+            summary="Look a URL up; an unknown one is collected in the background.",
+            query=LookUpQuery,
+            answers={200: _RECORD, 202: _PENDING, 304: _UNCHANGED},
+            errors=(*_URL_ERRORS, errors.RecordNotFound),
+            failures=True,
+        )
+    )
+    async def get(self, query: LookUpQuery) -> None:
+        found = await self.services.inventory.look_up(
+            query.url,
+            max_age_s=query.max_age,
+            wait_s=self.wait_s(query.wait),
+            collect=query.collect,
+            permit=self.permit_work,
+        )
+        status = "hit" if found.hit else "fwd=uri-miss"
+        await self.answer(found.entry, query.fields, f"{status}; detail=stale" if found.stale else status)
+
+    @operation(
+        Operation(
+            summary="Collect a URL now, and answer with its record.",
+            scope=Scope.COLLECT,
+            query=CollectQuery,
+            body=CollectBody,
+            answers={
+                200: Answer("The stored record is young enough for `max_age`.", Record, _STORED),
+                201: Answer("Collected.", Record, ("Location", *_STORED)),
+                202: _PENDING,
+            },
+            errors=(*_URL_ERRORS, errors.UnsupportedMediaType, errors.RequestTooLarge),
+            failures=True,
+        )
+    )
+    async def post(self, query: CollectQuery, body: CollectBody) -> None:
+        longest_s = self.services.collect_timeout_s + STORE_S
+        wait_s = min(self.wait_s(query.wait, default_s=longest_s), longest_s)
+        collected = await self.services.inventory.collect(
+            body.url, max_age_s=body.max_age, wait_s=wait_s, permit=self.permit_work
+        )
+        entry = collected.entry
+        if collected.reused:
+            await self.answer(entry, query.fields, "hit")
+        elif not collected.ended:
+            self.answer_pending(entry, "fwd=method")
+        elif entry.failure is not None:
+            self.answer_failure(entry)
+        else:
+            self.set_header("Location", record_path(entry))
+            await self.answer(entry, query.fields, "fwd=method; stored", status=201)
+
+
+class RecordHandler(EntryHandler):
+    @operation(
+        Operation(
+            summary="Read a record by its id; nothing is started.",
+            query=ReadQuery,
+            answers={200: _RECORD, 202: _PENDING, 304: _UNCHANGED},
+            errors=(errors.InvalidRequest, errors.RecordNotFound, errors.Unavailable),
+            failures=True,
+        )
+    )
+    async def get(self, query: ReadQuery, record_id: str) -> None:
+        entry = await self.services.inventory.read(record_id, wait_s=self.wait_s(query.wait))
+        await self.answer(entry, query.fields, "hit")

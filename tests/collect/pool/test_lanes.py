@@ -1,0 +1,371 @@
+"""Lanes with their real processes: what dies, hangs or is killed, and what must go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from metadata_inventory.collect.engine import entry
+from metadata_inventory.collect.options import CollectorOptions
+from metadata_inventory.collect.pool.lane_process import LaneLost, LaneProcess
+from metadata_inventory.collect.pool.lanes import Lanes
+from metadata_inventory.errors import CollectorUnavailable, StartError
+from metadata_inventory.model.capture import Capture, Failure, FailureCode
+from tests.collect.conftest import HOSTS, LOOPBACK
+from tests.collect.pool.lanes import (
+    DEADLINE_S,
+    begin,
+    children,
+    collect,
+    forkserver,
+    is_alive,
+    process_of,
+    run,
+    running,
+    until,
+)
+from tests.support.origin import DEFAULT_PAGE, Origin
+from tests.support.waiting import GONE_S, wait_until
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def test_pages_are_collected(origin: Origin) -> None:
+    async def test() -> None:
+        async with running() as lanes:
+            outcomes = await asyncio.gather(*(collect(lanes, origin, host=host) for host in HOSTS * 5))
+            assert {type(outcome) for outcome in outcomes} == {Capture}
+            assert len(children()) == 2
+        await until(lambda: not children())
+
+    run(test())
+
+
+def test_a_host_stays_in_its_lane_and_so_on_its_connection(origin: Origin) -> None:
+    async def test() -> None:
+        async with running() as lanes:
+            for host in HOSTS * 3:
+                await collect(lanes, origin, host=host)
+            assert origin.connections == len(HOSTS)
+
+    run(test())
+
+
+def test_300_held_connections_progress_together(origin: Origin) -> None:
+    async def test() -> None:
+        async with running(per_host=80) as lanes:
+            origin.hold("/held")
+            tasks = await begin(lanes, origin, "/held", [HOSTS[number % 4] for number in range(300)])
+            assert not any(task.done() for task in tasks)
+            assert isinstance(await collect(lanes, origin), Capture)
+            origin.release("/held")
+            outcomes = await asyncio.gather(*tasks)
+            assert {type(outcome) for outcome in outcomes} == {Capture}
+
+    run(test())
+
+
+def test_a_new_order_is_begun_at_once_while_another_is_under_way(origin: Origin) -> None:
+    async def test() -> None:
+        async with running(lanes=1, wait_ms=20_000, patience_s=60) as lanes:
+            origin.hold("/held")
+            (held,) = await begin(lanes, origin, "/held", [HOSTS[0]])
+            assert isinstance(await asyncio.wait_for(collect(lanes, origin), 10), Capture)
+            origin.release("/held")
+            assert isinstance(await held, Capture)
+
+    run(test())
+
+
+def test_room_is_what_is_left_of_lane_and_host(origin: Origin) -> None:
+    async def test() -> None:
+        async with running(lanes=1, capacity=3, per_host=2) as lanes:
+            assert lanes.room(HOSTS[0]) == 2
+            origin.hold("/held")
+            tasks = await begin(lanes, origin, "/held", [HOSTS[0], HOSTS[0]])
+            assert (lanes.room(HOSTS[0]), lanes.room(HOSTS[1])) == (0, 1)
+            tasks += await begin(lanes, origin, "/held", [HOSTS[1]])
+            assert lanes.room(HOSTS[2]) == 0
+            origin.release("/held")
+            await asyncio.gather(*tasks)
+            assert lanes.room(HOSTS[0]) == 2
+        assert lanes.room(HOSTS[0]) == 0
+
+    run(test())
+
+
+def test_orders_beyond_the_capacity_wait_in_the_lane(origin: Origin) -> None:
+    async def test() -> None:
+        async with running(lanes=1, capacity=2) as lanes:
+            origin.hold("/held")
+            tasks = await begin(lanes, origin, "/held", [HOSTS[0]] * 2)
+            waiting = [asyncio.create_task(collect(lanes, origin)) for _ in range(3)]
+            waiting[0].cancel()
+            await asyncio.gather(waiting[0], return_exceptions=True)
+            lane = lanes._lanes[0]
+            await until(lambda: not lane._work.is_set())  # it has looked for what may start
+            assert len(lane._waiting) == 2
+            origin.release("/held")
+            outcomes = await asyncio.gather(*tasks, *waiting[1:])
+            assert {type(outcome) for outcome in outcomes} == {Capture}
+
+    run(test())
+
+
+def test_a_cancelled_collection_is_cut_off(origin: Origin) -> None:
+    async def test() -> None:
+        async with running(lanes=1) as lanes:
+            origin.hold("/held")
+            (task,) = await begin(lanes, origin, "/held", [HOSTS[0]])
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert lanes.room(HOSTS[0]) == lanes.settings.per_host
+            assert isinstance(await collect(lanes, origin), Capture)
+            origin.release("/held")  # only now does the origin see that the connection has gone
+            await asyncio.to_thread(origin.wait_until, lambda: origin.closed == 1)
+
+    run(test())
+
+
+def test_a_killed_child_loses_what_was_alone_in_it_and_the_lanes_go_on(origin: Origin) -> None:
+    async def test() -> None:
+        async with running() as lanes:
+            origin.hold("/held")
+            host = HOSTS[0]
+            other = next(other for other in HOSTS if lanes._lane(other) is not lanes._lane(host))
+            (kept,) = await begin(lanes, origin, "/held", [other])
+            (lost,) = await begin(lanes, origin, "/held", [host])
+            victim = process_of(origin.requests[-1])
+            assert victim is not None
+            victim.kill()
+            failure = await lost
+            assert isinstance(failure, Failure)
+            assert failure.code is FailureCode.WORKER_LOST
+            assert isinstance(await collect(lanes, origin, host=host), Capture)
+            origin.release("/held")
+            assert isinstance(await kept, Capture)
+            assert len(children()) == 2
+
+    run(test())
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["seen before handing over", "seen in handing over"])
+def test_a_child_killed_in_idleness_costs_no_collection(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    async def test() -> None:
+        async with running(lanes=1) as lanes:
+            victim = children()[0]
+            victim.kill()
+            process = lanes._lanes[0]._carrier._process
+            assert process is not None
+            await until(lambda: bool(process._pool and process._pool._broken))
+            await until(lambda: not process.alive)  # its exit code may have been read before the pipe is closed
+            if late:  # as if it had died a moment later
+                monkeypatch.setattr(LaneProcess, "alive", True)
+            assert isinstance(await collect(lanes, origin), Capture)
+
+    run(test())
+
+
+def test_a_child_that_does_not_answer_is_replaced(origin: Origin) -> None:
+    async def test() -> None:
+        async with running(lanes=1, patience_s=0.5) as lanes:
+            victim = children()[0]
+            victim.suspend()
+            failure = await collect(lanes, origin)
+            assert isinstance(failure, Failure)
+            assert failure.code is FailureCode.WORKER_LOST
+            assert isinstance(await collect(lanes, origin), Capture)
+            await until(lambda: not is_alive(victim))
+
+    run(test())
+
+
+def test_closing_ends_what_is_in_flight_and_every_child(origin: Origin) -> None:
+    async def test() -> None:
+        async with running() as lanes:
+            origin.hold("/held")
+            tasks = await begin(lanes, origin, "/held", list(HOSTS))
+            started = time.monotonic()
+        assert time.monotonic() - started < 5
+        outcomes = await asyncio.gather(*tasks)
+        assert {outcome.code for outcome in outcomes if isinstance(outcome, Failure)} == {FailureCode.INTERNAL_ERROR}
+        lost = await collect(lanes, origin)
+        assert isinstance(lost, Failure)
+        assert not children()
+
+    run(test())
+
+
+def test_a_child_that_cannot_start_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        lanes = Lanes(CollectorOptions(destinations=LOOPBACK, max_body_bytes="many"))  # type: ignore[arg-type]
+        monkeypatch.setattr(entry, "start", os.abort)  # pickled by name: it is the child that aborts
+        with pytest.raises(StartError):
+            await lanes.start()
+        await lanes.close()
+
+    run(test())
+
+
+def test_a_forkserver_that_stands_still_is_not_waited_for_beyond_the_bound() -> None:
+    async def test() -> None:
+        async with running(lanes=1):
+            server = forkserver()
+            process = LaneProcess(CollectorOptions(destinations=LOOPBACK))
+            server.suspend()
+            try:
+                with pytest.raises(LaneLost):
+                    await asyncio.wait_for(process.start(0.5), DEADLINE_S / 3)
+                await asyncio.wait_for(process.end(), DEADLINE_S / 3)
+            finally:
+                server.resume()
+                assert process._spawning is not None
+                await process._spawning
+            await until(lambda: len(children()) == 1, what="the end of what came late")
+            assert process._pidfd == -1
+
+    run(test())
+
+
+def test_a_lane_whose_forkserver_stands_still_says_so_and_goes_on_later(origin: Origin) -> None:
+    async def test() -> None:
+        async with running(lanes=1, patience_s=0.5, start_s=0.5) as lanes:
+            server = forkserver()
+            server.suspend()
+            try:
+                children()[0].kill()
+                lost = await collect(lanes, origin)  # it was handed to the process that is no more
+                with pytest.raises(CollectorUnavailable):
+                    await asyncio.wait_for(collect(lanes, origin), 0.6 * DEADLINE_S)
+            finally:
+                server.resume()
+            assert isinstance(lost, Failure)
+            assert lost.code is FailureCode.WORKER_LOST
+            await until(lambda: lanes.room(HOSTS[0]), what="the lane to be up again by itself")
+            assert isinstance(await collect(lanes, origin), Capture)
+
+    run(test())
+
+
+# --- what a child is, seen from a parent of its own
+
+PARENT = """
+    import asyncio, json, os, sys
+    import psutil
+    from metadata_inventory.model.destinations import DestinationPolicy
+    from metadata_inventory.model.capture import CollectionOrder
+    from metadata_inventory.collect.pool.lanes import Lanes
+    from metadata_inventory.collect.options import CollectorOptions
+
+    async def main(url):
+        lanes = Lanes(CollectorOptions(destinations=DestinationPolicy.parse(["127.0.0.1"])))
+        await lanes.start()
+        task = asyncio.create_task(lanes.collect(CollectionOrder(token="t", url=url), "127.0.0.1"))
+        await asyncio.sleep(0)
+        print(json.dumps([process.pid for process in psutil.Process().children(recursive=True)]), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        outcome = await task
+        await lanes.close()
+        print(type(outcome).__name__, flush=True)
+
+    if __name__ == "__main__":
+        asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def parent(tmp_path: Path, origin: Origin) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A program of its own with lanes and a collection under way, and all its descendants."""
+    script = tmp_path / "parent.py"
+    script.write_text(textwrap.dedent(PARENT))
+    origin.hold("/held")
+    environment = os.environ | {"MONGO_URI": "mongodb://secret", "API_KEY": "secret", "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        [sys.executable, str(script), origin.url("/held")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        descendants = [psutil.Process(pid) for pid in json.loads(process.stdout.readline())]
+        origin.wait_for("/held", 1)
+        try:
+            yield process, descendants
+        finally:
+            process.kill()
+            psutil.wait_procs(descendants, timeout=5)
+
+
+Parent = tuple[subprocess.Popen[str], list[psutil.Process]]
+
+
+def test_nothing_outlives_a_killed_parent(parent: Parent) -> None:
+    process, descendants = parent
+    assert len(descendants) >= 4  # resource tracker, forkserver, two children
+    process.send_signal(signal.SIGKILL)
+    wait_until(lambda: not any(is_alive(descendant) for descendant in descendants), GONE_S, what="the end of all")
+
+
+def test_ctrl_c_of_the_terminal_does_not_reach_the_children(parent: Parent, origin: Origin) -> None:
+    process, descendants = parent
+    for descendant in descendants:
+        descendant.send_signal(signal.SIGINT)
+    origin.release("/held")
+    output, _ = process.communicate(timeout=DEADLINE_S)  # closes its input, so that it ends
+    assert (output.strip(), process.returncode) == ("Capture", 0)
+
+
+def test_children_see_no_secrets_of_the_environment(parent: Parent) -> None:
+    process, descendants = parent
+    assert "MONGO_URI" in psutil.Process(process.pid).environ()
+    for descendant in descendants:
+        environment = descendant.environ()
+        assert "secret" not in "".join(environment.values())
+        assert environment.get("PATH") == os.environ.get("PATH")
+
+
+def report_modules() -> list[str]:
+    return sorted(sys.modules)
+
+
+def test_a_child_has_no_server_no_database_and_no_configuration() -> None:
+    async def test() -> None:
+        process = LaneProcess(CollectorOptions(destinations=LOOPBACK))
+        await process.start(DEADLINE_S)
+        assert process._pool is not None
+        modules = await asyncio.wrap_future(process._pool.submit(report_modules))
+        await process.end()
+        assert "metadata_inventory.collect.engine.entry" in modules
+        unwanted = {"tornado", "pymongo", "bson", "metadata_inventory.service.settings", "metadata_inventory.storage"}
+        assert unwanted.isdisjoint(modules)
+
+    run(test())
+
+
+def test_pages_of_every_size_cross_the_process_boundary(origin: Origin) -> None:
+    noise = random.Random(1).randbytes(9_000_000)
+    origin.page("/big", noise, headers=[("Content-Type", "application/octet-stream")])
+    origin.page("/empty", "")
+
+    async def test() -> None:
+        async with running(lanes=1) as lanes:
+            outcomes = await asyncio.gather(*(collect(lanes, origin, path) for path in ("/big", "/empty", "/", "/big")))
+            lengths = [outcome.body.length for outcome in outcomes if isinstance(outcome, Capture)]
+            assert lengths == [len(noise), 0, len(DEFAULT_PAGE), len(noise)]
+
+    run(test())

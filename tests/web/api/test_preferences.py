@@ -1,0 +1,30 @@
+"""The Prefer header (RFC 7240), as it is read."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from metadata_inventory.web.api.answers import read_preferences
+
+
+@pytest.mark.parametrize(
+    "given", ["a" * 90_000 + "!", "a" * 40_000 + " " * 40_000 + "!", "wait=" + "9" * 80_000, '"' * 80_000, "," * 80_000]
+)
+def test_preferences_are_read_in_time_that_their_length_bounds(given: str) -> None:
+    began = time.monotonic()
+    read_preferences(given)
+    assert time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", {"": ""}),
+        ('WAIT = "7" ; x=y, respond-async', {"wait": "7", "respond-async": ""}),
+        ("wait=1, wait=20", {"wait": "1"}),
+    ],
+)
+def test_preferences_are_read_as_their_rfc_says(given: str, expected: dict[str, str]) -> None:
+    assert read_preferences(given) == expected

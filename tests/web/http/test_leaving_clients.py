@@ -1,0 +1,59 @@
+"""A client that goes in the middle of its request: nobody waits for it when the service ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import pytest
+
+from metadata_inventory.service import bootstrap
+from metadata_inventory.service.settings import Settings
+from metadata_inventory.web.app import make_app
+from metadata_inventory.web.http.server import make_server
+
+BEGUN = (
+    b"POST /api/metadata/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Expect: 100-continue\r\nContent-Length: 100\r\n\r\n"
+)
+LONG_S = 600.0
+
+
+async def begin(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A request that the service has taken up, and of whose body the first byte was sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(BEGUN)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+    writer.write(b"{")
+    await writer.drain()
+    return reader, writer
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+async def test_request_that_was_broken_off_in_its_body_is_not_waited_for_at_the_end(
+    mongo_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch, reset: bool
+) -> None:
+    monkeypatch.setattr(bootstrap, "ANSWER_S", LONG_S)
+    service = bootstrap.Service(Settings(mongo_uri=mongo_uri, database=database_name, lanes=1))
+    await service.start()
+    server = make_server(make_app(service.services), max_connections=10, idle_timeout_s=LONG_S, body_timeout_s=LONG_S)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        server.add_sockets([listener])
+        _, gone = await begin(listener.getsockname()[1])
+        reader, staying = await begin(listener.getsockname()[1])
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            gone.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        gone.close()
+        server.stop()
+        closing = asyncio.create_task(service.close())
+        done, _ = await asyncio.wait({closing}, timeout=1)
+        assert not done, "one is still there, and sends the rest of its body now"
+        staying.write(b"}".ljust(99))
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 4")
+        staying.close()
+        await asyncio.wait_for(closing, 10)
+        await server.close_all_connections()

@@ -1,0 +1,94 @@
+"""What clients may leave unread of large answers, all of them together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+import pytest
+
+from metadata_inventory.web.http.handler import UNREAD_BYTES
+from tests.support.client import post
+from tests.support.origin import Origin
+from tests.support.running import Service, with_database
+from tests.support.waiting import wait_until
+
+BODY_BYTES = 10_000_000
+FIT = UNREAD_BYTES // BODY_BYTES
+# Beside the answers: what reads and writes them, and what the allocator keeps.
+BESIDE_BYTES = 150_000_000
+BACK_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def patient(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that lets its clients take their time."""
+    environ = with_database(mongo_uri, INVENTORY_ANSWER_TIMEOUT_S="600", INVENTORY_ALLOW_LOOPBACK="true")
+    with Service(tmp_path_factory.mktemp("patient"), environ=environ) as service:
+        service.wait_for_answer()
+        yield service
+
+
+@pytest.fixture(scope="module")
+def large(patient: Service, shared_origin: Origin) -> str:
+    """The path of a body of BODY_BYTES."""
+    path = f"/{uuid.uuid4().hex}"
+    shared_origin.page(path, os.urandom(BODY_BYTES), headers=[("Content-Type", "application/octet-stream")])
+    status, record = post(patient, shared_origin.url(path))
+    assert status == 201
+    return f"/api/metadata/{record['id']}/body/"
+
+
+class Asked:
+    """A request that was sent, and of whose answer only the head has been read."""
+
+    def __init__(self, stack: ExitStack, service: Service, path: str) -> None:
+        address = urlsplit(service.url)
+        self._connection = stack.enter_context(socket.socket())
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._connection.settimeout(30)
+        self._connection.connect((address.hostname, address.port))
+        self._connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self._connection.recv(1024)
+        self.head, _, self._begun = received.partition(b"\r\n\r\n")
+        self.status = int(self.head.split()[1])
+
+    def read(self) -> bytes:
+        received = bytearray(self._begun)
+        while chunk := self._connection.recv(1 << 20):
+            received += chunk
+        return bytes(received)
+
+    def leave(self) -> None:
+        self._connection.close()
+
+
+def test_what_all_leave_unread_is_bounded_and_others_are_answered(patient: Service, large: str) -> None:
+    worker = patient.child("metadata_inventory.service.worker")
+    before = worker.memory_info().rss
+    with ExitStack() as stack:
+        readers = [Asked(stack, patient, large) for _ in range(FIT)]
+        assert {reader.status for reader in readers} == {200}
+        for _ in range(FIT):
+            over = Asked(stack, patient, large)
+            assert over.status == 503
+            assert b"Retry-After: 1" in over.head
+            assert b'"code":"unavailable"' in over.read()
+        assert worker.memory_info().rss - before < UNREAD_BYTES + BESIDE_BYTES
+        assert Asked(stack, patient, "/livez").status == 200, "a small answer has room"
+        assert len(readers[0].read()) == BODY_BYTES, "whoever reads gets it whole"
+        wait_until(lambda: Asked(stack, patient, large).status == 200, BACK_S, what="the room that was read free")
+        for reader in readers:
+            reader.leave()
+
+        def room() -> bool:
+            with ExitStack() as others:
+                return all(Asked(others, patient, large).status == 200 for _ in range(FIT - 1))
+
+        wait_until(room, 3 * BACK_S, what="the room of all who left")
