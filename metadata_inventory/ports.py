@@ -7,7 +7,16 @@ from datetime import datetime
 from typing import Protocol
 
 from metadata_inventory.model.capture import Capture, CollectionOrder, Outcome
-from metadata_inventory.model.record import ClaimRequest, DueJobs, Entry, Lease, Place, QueueState, Retry, StoredFailure
+from metadata_inventory.model.record import (
+    ClaimRequest,
+    Cursor,
+    DueJobs,
+    Entry,
+    Lease,
+    QueueState,
+    Retry,
+    StoredFailure,
+)
 from metadata_inventory.model.urls import NormalizedUrl
 
 
@@ -59,7 +68,7 @@ class ClaimStore(Protocol):
     async def release(self, lease: Lease) -> None:
         """Give the job back at once, as if it had never been taken."""
 
-    async def due(self, limit: int, *, after: Place | None = None, except_hosts: Collection[str] = ()) -> DueJobs:
+    async def due(self, limit: int, *, after: Cursor | None = None, except_hosts: Collection[str] = ()) -> DueJobs:
         """Up to `limit` jobs that anybody may take now, longest due first; those behind `after`."""
 
     async def backlog(self, limit: int) -> int:

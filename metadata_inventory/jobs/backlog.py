@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from metadata_inventory.errors import StorageUnavailable
-from metadata_inventory.model.record import Entry, Place
+from metadata_inventory.model.record import Cursor, Entry
 from metadata_inventory.model.urls import NormalizedUrl, recall
 from metadata_inventory.ports import ClaimStore
 
@@ -64,11 +64,11 @@ class Backlog:
         self._by_host: Counter[str] = Counter()  # of hosts that have many, and of what was put down since the count
 
     def holds(self, host: str) -> bool:
-        """Whether jobs of the host are known to wait: who comes later is not to overtake them."""
+        """Whether jobs of the host are known to wait: what comes later must not start before them."""
         return host in self._crowded
 
     def lets_pass(self, host: str) -> bool:
-        """Let somebody overtake what waits for the host, for whom it has room; not without end."""
+        """Whether one more collection may start before those that wait for its host: MAX_OVERTAKERS in a row may."""
         if self._overtakers[host] >= MAX_OVERTAKERS:
             return False
         self._overtakers[host] += 1
@@ -149,7 +149,7 @@ class Backlog:
     async def _look_through(self) -> set[str]:
         """Take what there is room for; the hosts of which something was, or may have been, left."""
         crowded: set[str] = set()
-        last: Place | None = None
+        last: Cursor | None = None
         for _ in range(PAGES):
             if self._full():
                 return self._crowded | crowded

@@ -19,7 +19,7 @@ from typing import Any
 from metadata_inventory.errors import InventoryError, QueueFull, StorageUnavailable
 from metadata_inventory.jobs.backlog import Backlog
 from metadata_inventory.jobs.execution import Attempt, Execution
-from metadata_inventory.jobs.memory_gate import Unsettled
+from metadata_inventory.jobs.memory_gate import MemoryGate
 from metadata_inventory.model.policy import CollectPolicy
 from metadata_inventory.model.record import ClaimRequest, Entry, Lease
 from metadata_inventory.model.urls import NormalizedUrl
@@ -45,7 +45,7 @@ class Dispatcher:
         records: RecordStore,
         collector: Collector,
         policy: CollectPolicy,
-        unsettled: Unsettled,
+        gate: MemoryGate,
         *,
         now: Callable[[], datetime],
         owner: str,
@@ -57,7 +57,7 @@ class Dispatcher:
         self._store = store
         self._records = records
         self._collector = collector
-        self._execution = Execution(store, collector, policy, unsettled, now=now)
+        self._execution = Execution(store, collector, policy, gate, now=now)
         self._backlog = Backlog(store, self._take, self._has_room, collector.full, limit=queue_limit)
         self._now = now
         self._owner = owner
@@ -105,27 +105,27 @@ class Dispatcher:
         given_url: str,
         *,
         known_settled: str | None,
-        hasten: bool = False,
-        overtake: bool = False,
+        run_now: bool = False,
+        skip_queue: bool = False,
     ) -> Entry:
         """Owe the URL's collection durably, start it when there is room, and say who has the job now.
 
-        `known_settled` and `hasten` as in `ClaimRequest`; with `overtake` it goes before what waits for its host.
+        `known_settled` and `run_now` as in `ClaimRequest`; with `skip_queue` it goes before what waits for its host.
         Raises QueueFull, with nothing left behind, and StorageUnavailable, after which the claim may still land.
         """
         while (under_way := self._attempts.get(url.id)) is not None:
             entry = await asyncio.shield(under_way.answer)
-            if under_way.held or not hasten:
+            if under_way.held or not run_now:
                 return entry
             await under_way.ended.wait()  # it took nothing, and asked for less than we do
-        lease = Lease(url, self._owner, uuid.uuid4().hex) if self._may_start(url.host, overtake=overtake) else None
+        lease = Lease(url, self._owner, uuid.uuid4().hex) if self._may_start(url.host, skip_queue=skip_queue) else None
         request = ClaimRequest(
             url=url,
             given_url=given_url,
             requested_at=self._now(),
             lease=lease,
             known_settled=known_settled,
-            hasten=hasten,
+            run_now=run_now,
         )
         if lease is not None:
             return await asyncio.shield(self._attempt(request, lease).answer)
@@ -151,8 +151,8 @@ class Dispatcher:
             if attempt is not None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(deadline - time.monotonic()):
-                        await attempt.told.wait()
-                if attempt.told.is_set() and not attempt.ended.is_set():
+                        await attempt.unblocked.wait()
+                if attempt.unblocked.is_set() and not attempt.ended.is_set():
                     raise StorageUnavailable
                 accepted = attempt.accepted
                 if accepted is not None and (accepted.capture is not None or accepted.revision == 0):
@@ -192,7 +192,7 @@ class Dispatcher:
         finally:
             del self._attempts[lease.url.id]
             attempt.ended.set()
-            attempt.told.set()
+            attempt.unblocked.set()
             if attempt.claimed:
                 self._backlog.room_made()
 
@@ -205,10 +205,10 @@ class Dispatcher:
         ahead = [attempt.lease.url.host for attempt in self._attempts.values() if not attempt.answer.done()]
         return not self._closing and self._collector.room(host, ahead) > 0
 
-    def _may_start(self, host: str, *, overtake: bool) -> bool:
+    def _may_start(self, host: str, *, skip_queue: bool) -> bool:
         if not self._has_room(host):
             return False
-        return not self._backlog.holds(host) or (overtake and self._backlog.lets_pass(host))
+        return not self._backlog.holds(host) or (skip_queue and self._backlog.lets_pass(host))
 
     def _take(self, url: NormalizedUrl, entry: Entry) -> bool:
         """Begin an attempt at a due job, unless it is under way here; False when there is no room."""

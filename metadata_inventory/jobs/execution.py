@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from metadata_inventory.errors import CollectorUnavailable, StorageUnavailable
-from metadata_inventory.jobs.memory_gate import Unsettled
+from metadata_inventory.jobs.memory_gate import MemoryGate
 from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
 from metadata_inventory.model.policy import MAX_LOSSES, CollectPolicy, fullness
 from metadata_inventory.model.record import Entry, Job, Lease, Retry
@@ -35,7 +35,7 @@ OFFER_S = 60.0
 class Attempt:
     """A claim of this process. `answer` gets the entry as the claim found it; `ended` is set when all is over.
 
-    `told` is set when there is no use in waiting any more: it has ended, or the database does not take what it brought.
+    `unblocked` is set when the attempt has ended, or the database has refused its outcome: callers stop waiting.
     `held_until` (of time.monotonic) is when others may take the job, by our own clock: without a renewal the collection
     is broken off then, so that no two overlap.
     """
@@ -44,7 +44,7 @@ class Attempt:
     answer: asyncio.Future[Entry]
     held_until: float
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    told: asyncio.Event = field(default_factory=asyncio.Event)
+    unblocked: asyncio.Event = field(default_factory=asyncio.Event)
     accepted: Entry | None = None
     task: asyncio.Task[None] | None = None
     begun_at: float = field(default_factory=time.monotonic)
@@ -91,14 +91,14 @@ class Execution:
         store: ClaimStore,
         collector: Collector,
         policy: CollectPolicy,
-        unsettled: Unsettled,
+        gate: MemoryGate,
         *,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._collector = collector
         self._policy = policy
-        self._unsettled = unsettled
+        self._gate = gate
         self._now = now
 
     async def run(self, attempt: Attempt, entry: Entry, job: Job) -> Entry | None:
@@ -106,7 +106,7 @@ class Execution:
 
         `entry` and its `job` are as the claim left them.
         """
-        lease, unanswered = attempt.lease, attempt.told.set
+        lease, unanswered = attempt.lease, attempt.unblocked.set
         about = {"record": lease.url.id, "host": lease.url.host}
         if time.monotonic() >= attempt.held_until:  # the claim was answered too late to begin
             with contextlib.suppress(StorageUnavailable):
@@ -123,7 +123,7 @@ class Execution:
                 await self._store.release(lease)
             return None
         try:
-            with self._unsettled.holding(len(outcome.content) if isinstance(outcome, Capture) else 0):
+            with self._gate.holding(len(outcome.content) if isinstance(outcome, Capture) else 0):
                 return await _offer(lambda: self._settle(lease, outcome, job), unanswered)
         except StorageUnavailable:
             logger.error("an outcome could not be stored", extra=about)

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 
-class Unsettled:
+class MemoryGate:
     """Counts bytes that are held for the database. Belongs to one event loop."""
 
     def __init__(self, limit_bytes: int) -> None:

@@ -80,7 +80,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     job: Job | None
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """Where a due job stands among them: from when on it was due, in ms since 1970, and its record's id."""
 
     due_ms: int
@@ -91,10 +91,10 @@ class DueJobs(Struct, frozen=True, kw_only=True):
     """Entries that can be read, captures left out, and the place of the last one, read or not; None: there was none."""
 
     entries: tuple[Entry, ...]
-    last: Place | None
+    last: Cursor | None
 
 
-class Depth(Struct, frozen=True, kw_only=True):
+class QueueDepth(Struct, frozen=True, kw_only=True):
     """How many jobs are in one state. `codes` counts those among them whose last attempt failed, by failure code."""
 
     count: int = 0
@@ -106,10 +106,10 @@ class Depth(Struct, frozen=True, kw_only=True):
 class QueueState(Struct, frozen=True, kw_only=True):
     """The jobs of all nodes. `leases` are the running ones whose lease ends first, as entries without captures."""
 
-    waiting: Depth  # due, held by nobody
-    running: Depth  # leased
-    retrying: Depth  # waiting for the time of their next attempt
-    abandoned: Depth  # their lease has run out: whoever has room takes them
+    waiting: QueueDepth  # due, held by nobody
+    running: QueueDepth  # leased
+    retrying: QueueDepth  # waiting for the time of their next attempt
+    abandoned: QueueDepth  # their lease has run out: whoever has room takes them
     failed: Mapping[str, int]  # stored failures behind which no work is owed, by failure code
     leases: tuple[Entry, ...]
 
@@ -119,7 +119,7 @@ class ClaimRequest(Struct, frozen=True, kw_only=True):
 
     `given_url` is the text as it came, kept when the URL is new. `lease` is taken when the job is free; None puts the
     job down for others. `known_settled` is the `Entry.settled` that the caller saw, so that a decision made on an
-    older state starts nothing: None stands for "unknown URL", `ANY` for whatever there is. `hasten` takes a job that
+    older state starts nothing: None stands for "unknown URL", `ANY` for whatever there is. `run_now` takes a job that
     waits for its retry before its time.
     """
 
@@ -128,7 +128,7 @@ class ClaimRequest(Struct, frozen=True, kw_only=True):
     requested_at: datetime
     lease: Lease | None
     known_settled: str | None
-    hasten: bool = False
+    run_now: bool = False
 
 
 ANY = "*"

@@ -116,7 +116,7 @@ def build_queue(state: QueueState, limit: int, now: datetime) -> QueueView:
     )
 
 
-def _depth(depth: record.Depth, now: datetime) -> Depth:
+def _depth(depth: record.QueueDepth, now: datetime) -> Depth:
     oldest = depth.oldest_queued_at
     return Depth(
         count=depth.count,

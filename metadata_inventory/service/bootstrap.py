@@ -16,7 +16,7 @@ from metadata_inventory.collect.options import CollectorOptions, HeaderLimits, L
 from metadata_inventory.collect.pool.lanes import Lanes
 from metadata_inventory.errors import CollectorUnavailable
 from metadata_inventory.jobs.dispatcher import Dispatcher
-from metadata_inventory.jobs.memory_gate import Unsettled
+from metadata_inventory.jobs.memory_gate import MemoryGate
 from metadata_inventory.model.destinations import LOOPBACK, DestinationPolicy
 from metadata_inventory.model.policy import CollectPolicy
 from metadata_inventory.service.settings import Settings
@@ -24,15 +24,15 @@ from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.storage.queue import MongoQueue
 from metadata_inventory.usecases.inventory import Inventory
 from metadata_inventory.usecases.queue import Queue
-from metadata_inventory.web.api.health import Readiness
+from metadata_inventory.web.api.health import ReadinessCheck
 from metadata_inventory.web.http.access import Access
-from metadata_inventory.web.http.handler import Requests, Services
+from metadata_inventory.web.http.handler import RequestCounter, Services
 
 # What is left to do for a request when its collection has ended: reading the record and sending it.
 ANSWER_S = 1.0
 
 
-# An attempt may wait for its host's gap or in quarantine, but not for ever: at most so many times a collection's time.
+# An attempt may wait for its host's gap or in isolation, but not for ever: at most so many times a collection's time.
 LONGEST_ATTEMPT = 20
 
 
@@ -59,7 +59,7 @@ class Service:
             timeout_s=settings.storage_timeout_s,
             lease_ms=round(settings.lease_s * 1000),
         )
-        unsettled = Unsettled(settings.lane_body_bytes)
+        gate = MemoryGate(settings.lane_body_bytes)
         self._lanes = Lanes(
             _collector_options(settings, destinations),
             LaneSettings(
@@ -68,14 +68,14 @@ class Service:
                 per_host=settings.host_concurrency,
                 host_gap_ms=round(settings.host_gap_s * 1000),
             ),
-            unsettled.room,
+            gate.room,
         )
         self._dispatcher = Dispatcher(
             self._store,
             self._store,
             self._lanes,
             policy,
-            unsettled,
+            gate,
             now=now,
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             lease_s=settings.lease_s,
@@ -85,10 +85,10 @@ class Service:
         )
         self.services = Services(
             inventory=Inventory(self._store, self._dispatcher, policy, destinations, now=now),
-            check=Readiness(self._check),
+            check=ReadinessCheck(self._check),
             access=_access(settings),
             queue=Queue(MongoQueue(self._store.connection), limit=settings.queue_limit),
-            requests=Requests(),
+            requests=RequestCounter(),
             collect_timeout_s=settings.collect_timeout_s,
             answer_timeout_s=settings.answer_timeout_s,
             max_request_header_bytes=settings.max_request_header_bytes,

@@ -35,7 +35,7 @@ class WorkerOrder(Struct, frozen=True, kw_only=True):
     settings: Settings
 
 
-class KeptProcess:
+class SupervisedProcess:
     """A child that is started again when it ends, later each time, until it has lasted a minute.
 
     It never waits: `tend` is called when a child has ended, and when the time that it named is over.
@@ -101,7 +101,7 @@ class KeptProcess:
         log.error("%s: %s; the next one starts in %.1f s", self.name, what, delay_s)
 
 
-class Readiness:
+class ReadySignal:
     """Whether any child ever reported that it is ready: a pipe that all of them inherit, and write a byte to."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ from metadata_inventory import __version__
 from metadata_inventory.environment import clean_environment
 from metadata_inventory.errors import AddressInUse, EmbeddedDatabaseFailed, WorkersFailed
 from metadata_inventory.model.destinations import LOOPBACK
-from metadata_inventory.service.processes import KeptProcess, Readiness, WorkerOrder, reap_strangers
+from metadata_inventory.service.processes import ReadySignal, SupervisedProcess, WorkerOrder, reap_strangers
 from metadata_inventory.service.settings import Settings, redacted
 from metadata_inventory.storage.embedded.database import EmbeddedDatabase
 
@@ -59,9 +59,9 @@ class Supervisor:
         self._environ = clean_environment(os.environ)
         self._sockets: list[socket.socket] = []
         self._database: EmbeddedDatabase | None = None
-        self._database_process: KeptProcess | None = None
-        self._workers: list[KeptProcess] = []
-        self._readiness = Readiness()
+        self._database_process: SupervisedProcess | None = None
+        self._workers: list[SupervisedProcess] = []
+        self._readiness = ReadySignal()
 
     def run(self) -> int:
         """Start everything, keep it running until a signal asks for the end, end everything; the exit status.
@@ -91,7 +91,7 @@ class Supervisor:
             log.info("records are kept in %s", redacted(self._settings.mongo_uri))
         self._sockets = listen(self._settings.host, self._settings.port)  # nobody is let in without a password
         for number in range(1, self._settings.processes + 1):
-            worker = KeptProcess(f"worker {number}", partial(self._spawn_worker, number))
+            worker = SupervisedProcess(f"worker {number}", partial(self._spawn_worker, number))
             self._workers.append(worker)
             worker.tend()
         if self._settings.keys_file is None and not _is_loopback(self._sockets):
@@ -103,7 +103,7 @@ class Supervisor:
     def _start_database(self, database: EmbeddedDatabase, signals: Signals) -> None:
         database.start(cancelled=lambda: signals.end_asked)
         self._settings = msgspec.structs.replace(self._settings, mongo_uri=database.uri)
-        self._database_process = KeptProcess("embedded database", database.spawn, process=database.process)
+        self._database_process = SupervisedProcess("embedded database", database.spawn, process=database.process)
         log.info("records are kept in %s by the embedded database on port %d", database.data_dir, database.port)
 
     def _spawn_worker(self, number: int) -> subprocess.Popen[bytes]:
@@ -122,7 +122,7 @@ class Supervisor:
             process.stdin.flush()
         return process
 
-    def _kept(self) -> list[KeptProcess]:
+    def _kept(self) -> list[SupervisedProcess]:
         return [*([] if self._database_process is None else [self._database_process]), *self._workers]
 
     def _keep(self, signals: Signals) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from pymongo import UpdateOne
 
 from metadata_inventory.model.capture import Capture
-from metadata_inventory.model.record import ANY, ClaimRequest, Lease, Place, Retry, Status, StoredFailure
+from metadata_inventory.model.record import ANY, ClaimRequest, Cursor, Lease, Retry, Status, StoredFailure
 from metadata_inventory.model.urls import NormalizedUrl
 from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields
 
@@ -49,7 +49,7 @@ FAILED_INDEX = [("failure.failure.code", 1), ("job.due_ms", 1)]
 FAILED: Expression = {**HAS_FAILED, "job.due_ms": None}
 
 
-def due(after: Place | None, except_hosts: Collection[str]) -> Expression:
+def due(after: Cursor | None, except_hosts: Collection[str]) -> Expression:
     """Jobs that anybody may take now; of these only what comes behind `after` in DUE_ORDER, and of other hosts."""
     filters: dict[str, Any] = {**OWED, "$expr": {"$lte": ["$job.due_ms", NOW]}}
     if except_hosts:
@@ -69,7 +69,7 @@ WAITING: Expression = {**OWED, "job.lease": None}
 def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
     """Take the URL's job, or put one down, if what the caller saw still holds; else change nothing.
 
-    With a lease, a due job is taken; `hasten` takes one that waits for its time as well, and forgets what it has kept:
+    With a lease, a due job is taken; `run_now` takes one that waits for its time as well, and forgets what it has kept:
     who asks for a collection now gets what it brings. A job is made when the URL is unknown (the upsert), or when it
     has none and its last outcome is the one that the caller knows.
 
@@ -78,7 +78,7 @@ def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
     free: list[Expression] = []
     if request.lease is not None:
         free.append({"$and": [_HAS_JOB, {"$lte": ["$job.due_ms", NOW]}]})
-    if request.hasten:
+    if request.run_now:
         free.append({"$and": [_HAS_JOB, _UNLEASED]})
     free.append({"$and": [{"$not": [_HAS_JOB]}, _knows(request.known_settled)]})
 
@@ -88,7 +88,7 @@ def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
         "queued_ms": {"$ifNull": ["$job.queued_ms", NOW]},
         "attempts": {"$ifNull": ["$job.attempts", 0]},
         "losses": {"$add": [{"$ifNull": ["$job.losses", 0]}, _ONE_WHEN_LEASED]},
-        "kept": None if request.hasten else {"$ifNull": ["$job.kept", None]},
+        "kept": None if request.run_now else {"$ifNull": ["$job.kept", None]},
         "due_ms": {"$add": [NOW, lease_ms]} if lease else {"$min": [{"$ifNull": ["$job.due_ms", NOW]}, NOW]},
         "lease": {"$literal": lease},
     }

@@ -25,7 +25,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError
 
 from metadata_inventory.errors import CaptureTooLarge, StorageUnavailable
 from metadata_inventory.model.capture import Capture
-from metadata_inventory.model.record import ClaimRequest, DueJobs, Entry, Lease, Place, Retry, StoredFailure
+from metadata_inventory.model.record import ClaimRequest, Cursor, DueJobs, Entry, Lease, Retry, StoredFailure
 from metadata_inventory.model.urls import NormalizedUrl, recall
 from metadata_inventory.storage import claims
 from metadata_inventory.storage.batching import Batcher
@@ -156,7 +156,7 @@ class MongoStore:
     async def release(self, lease: Lease) -> None:
         await self._write(Write(claims.release(lease)))
 
-    async def due(self, limit: int, *, after: Place | None = None, except_hosts: Collection[str] = ()) -> DueJobs:
+    async def due(self, limit: int, *, after: Cursor | None = None, except_hosts: Collection[str] = ()) -> DueJobs:
         async with self._available():
             filters = claims.due(after, except_hosts)
             found = self._records.find(filters, WITHOUT_CAPTURE).sort(claims.DUE_ORDER).limit(limit)
@@ -164,7 +164,7 @@ class MongoStore:
         last = documents[-1] if documents else None
         return DueJobs(
             entries=tuple(entry for document in documents if (entry := _readable(document))),
-            last=Place(last["job"]["due_ms"], last["_id"]) if last else None,
+            last=Cursor(last["job"]["due_ms"], last["_id"]) if last else None,
         )
 
     async def backlog(self, limit: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from metadata_inventory.model.record import Depth, Entry, QueueState
+from metadata_inventory.model.record import Entry, QueueDepth, QueueState
 from metadata_inventory.model.urls import NormalizedUrl, recall
 from metadata_inventory.storage import claims
 from metadata_inventory.storage.connection import Connection
@@ -89,11 +89,11 @@ class MongoQueue:
         return put_back, more
 
 
-def _depth(groups: Sequence[Document], state: str) -> Depth:
+def _depth(groups: Sequence[Document], state: str) -> QueueDepth:
     ours = [group for group in groups if group["_id"]["state"] == state]
     if not ours:
-        return Depth()
-    return Depth(
+        return QueueDepth()
+    return QueueDepth(
         count=sum(group["count"] for group in ours),
         oldest_queued_at=to_instant(min(group["queued_ms"] for group in ours)),
         next_due_at=to_instant(min(group["due_ms"] for group in ours)),

@@ -103,7 +103,7 @@ class Inventory:
             if stored and stored.capture and not self._policy.stale(stored.capture, self._now(), max_age_s):
                 return Collected(entry=stored, ended=True, reused=True)
         permit()
-        begun = await self._dispatcher.begin(url, given_url, known_settled=ANY, hasten=True, overtake=wait_s > 0)
+        begun = await self._dispatcher.begin(url, given_url, known_settled=ANY, run_now=True, skip_queue=wait_s > 0)
         ended = await self._dispatcher.settled(url, begun, wait_s) if wait_s > 0 else None
         return Collected(entry=ended or begun, ended=ended is not None)
 

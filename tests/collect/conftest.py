@@ -40,22 +40,22 @@ class Collecting:
     def order(self, url: str) -> CollectionOrder:
         return CollectionOrder(token=next(self._tokens), url=url)
 
-    def exchange(
+    def advance(
         self, *orders: CollectionOrder, abandoned: tuple[str, ...] = (), wait_ms: int = 50
     ) -> dict[str, Outcome]:
         if not self._started:
             self.start()
         self._handed_over.update(order.token for order in orders)
-        return dict(entry.exchange(orders, abandoned, wait_ms))
+        return dict(entry.advance(orders, abandoned, wait_ms))
 
     def finish(self, *orders: CollectionOrder) -> list[Outcome]:
         """The outcomes of orders, in the order given; hands over those that were not yet."""
         new = [order for order in orders if order.token not in self._handed_over]
-        self._got |= self.exchange(*new, wait_ms=0)
+        self._got |= self.advance(*new, wait_ms=0)
         deadline = time.monotonic() + DEADLINE_S
         while any(order.token not in self._got for order in orders):
             assert time.monotonic() < deadline, "the collections do not end"
-            self._got |= self.exchange()
+            self._got |= self.advance()
         return [self._got.pop(order.token) for order in orders]
 
     def go_on_until(self, holds: Callable[[], bool]) -> None:
@@ -63,7 +63,7 @@ class Collecting:
         deadline = time.monotonic() + DEADLINE_S
         while not holds():
             assert time.monotonic() < deadline, "it does not come to that"
-            assert self.exchange() == {}
+            assert self.advance() == {}
 
     def collect(self, url: str) -> Outcome:
         return self.finish(self.order(url))[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from metadata_inventory.collect.engine.engine import Worker
+from metadata_inventory.collect.engine.engine import Engine
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
 from metadata_inventory.model.destinations import DestinationPolicy
@@ -61,12 +61,12 @@ def leads_inside(host: str) -> tuple[str, ...]:
 
 
 class Collector:
-    """A lane's worker in this process. Connections are kept between collections."""
+    """A lane process's engine, run in this process. Connections are kept between collections."""
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {"deadline_ms": 5_000}
         self.resolve: Callable[[str], tuple[str, ...]] = Zone()
-        self._worker: Worker | None = None
+        self._engine: Engine | None = None
 
     def collect(self, url: str) -> Outcome:
         got = dict(self._exchange(CollectionOrder(token="it", url=url)))
@@ -100,18 +100,18 @@ class Collector:
         return bool(caught)
 
     def _exchange(self, *orders: CollectionOrder) -> tuple[tuple[str, Outcome], ...]:
-        if self._worker is None:
-            self._worker = Worker(CollectorOptions(**self.options), resolve=lambda host: self.resolve(host))
-        return self._worker.exchange(orders, (), 50)
+        if self._engine is None:
+            self._engine = Engine(CollectorOptions(**self.options), resolve=lambda host: self.resolve(host))
+        return self._engine.advance(orders, (), 50)
 
     def start_anew(self) -> None:
         """With the options as they are now."""
         self.close()
-        self._worker = None
+        self._engine = None
 
     def close(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
+        if self._engine is not None:
+            self._engine.close()
 
 
 @pytest.fixture

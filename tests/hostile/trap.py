@@ -6,12 +6,16 @@ Nothing accepts: the kernel completes a connection by itself, before `connect` r
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
+import tempfile
+from pathlib import Path
 
 from metadata_inventory.model.destinations import PORTS
 from metadata_inventory.service.bootstrap import read_own_addresses
 
 ORIGIN = "127.0.0.2"  # the one address that tests allow
+LOCK_FILE = Path(tempfile.gettempdir()) / "metadata-inventory-tests-web-ports.lock"
 INSIDE = ("127.0.0.1", "127.255.255.254", "::1")
 
 
@@ -25,6 +29,9 @@ class Trap:
         self._addresses = dict.fromkeys([*INSIDE, *(ip for ip in read_own_addresses() if "%" not in ip)])
         self._listening: dict[tuple[str, int], list[socket.socket]] = {}
         with contextlib.ExitStack() as undo:
+            # There are five web ports in all: tests that run at the same time take their turns.
+            self._turn = undo.enter_context(open(LOCK_FILE, "ab"))
+            fcntl.flock(self._turn, fcntl.LOCK_EX)
             undo.callback(self.close)
             for port in PORTS:
                 for ip in self._addresses:
@@ -75,6 +82,7 @@ class Trap:
         for socks in self._listening.values():
             for sock in socks:
                 sock.close()
+        self._turn.close()
 
     def __enter__(self) -> Trap:
         return self

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from metadata_inventory.errors import CollectorUnavailable
 from metadata_inventory.jobs.dispatcher import Dispatcher
-from metadata_inventory.jobs.memory_gate import Unsettled
+from metadata_inventory.jobs.memory_gate import MemoryGate
 from metadata_inventory.model.capture import CollectionOrder, Outcome
 from metadata_inventory.model.urls import normalize
 from metadata_inventory.service.bootstrap import now
@@ -68,7 +68,7 @@ async def dispatching(
         store,
         collector,
         POLICY,
-        Unsettled(1 << 30),
+        MemoryGate(1 << 30),
         now=now,
         owner="node-1",
         lease_s=lease_s,

@@ -11,7 +11,7 @@ import pytest
 
 from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.jobs.backlog import MAX_OVERTAKERS, PAGE, Backlog
-from metadata_inventory.model.record import DueJobs, Entry, Place
+from metadata_inventory.model.record import Cursor, DueJobs, Entry
 from metadata_inventory.model.urls import NormalizedUrl, normalize
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.tasks import break_off
@@ -27,7 +27,7 @@ class CountingStore(MongoStore):
     pages = 0
     counts = 0
 
-    async def due(self, limit: int, *, after: Place | None = None, except_hosts: Collection[str] = ()) -> DueJobs:
+    async def due(self, limit: int, *, after: Cursor | None = None, except_hosts: Collection[str] = ()) -> DueJobs:
         self.pages += 1
         return await super().due(limit, after=after, except_hosts=except_hosts)
 

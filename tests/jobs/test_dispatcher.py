@@ -326,4 +326,4 @@ def test_many_urls_of_one_host_hold_up_no_other_host(
             for url in crowd[:3]:
                 origin.release(url.href.removeprefix(f"http://127.0.0.1:{origin.port}"))
             wait_until(lambda: sum(one.path.startswith("/crowd/") for one in origin.requests) == 6, 30)
-            assert origin.count("/late") == 0, "who comes later does not overtake"
+            assert origin.count("/late") == 0, "who comes later does not skip_queue"

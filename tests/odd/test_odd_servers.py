@@ -99,10 +99,10 @@ def test_outcomes_that_are_not_handed_over_yet_count_as_held(
     collecting.start(max_bodies_bytes=limit)
     with OddServer(keeps_answering(whole(body=noise))) as server:
         orders = [collecting.order(f"http://127.0.0.1:{server.port}/") for _ in range(count)]
-        got = collecting.exchange(*orders)
+        got = collecting.advance(*orders)
         most = held.admitted
         while len(got) < count:
-            more = collecting.exchange()
+            more = collecting.advance()
             most = max(most, held.admitted - len(got) * MIB)
             got |= more
     assert {type(outcome) for outcome in got.values()} == {Capture}

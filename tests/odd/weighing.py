@@ -42,7 +42,7 @@ def main() -> None:
     left = at_once
     orders = [collecting.order(url) for _ in range(at_once)]
     while left:  # what has been taken over is the parent's affair, and not kept here
-        left -= len(collecting.exchange(*orders))
+        left -= len(collecting.advance(*orders))
         orders = []
     sys.stdout.write(str(_memory("VmHWM") - before))
 

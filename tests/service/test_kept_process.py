@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from metadata_inventory.environment import clean_environment
-from metadata_inventory.service.processes import KeptProcess
+from metadata_inventory.service.processes import SupervisedProcess
 from tests.support.running import environment
 
 
@@ -24,7 +24,7 @@ def spawn() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
-def end_of(kept: KeptProcess) -> float:
+def end_of(kept: SupervisedProcess) -> float:
     """Kill the child and tend: the delay before the next."""
     assert kept.process is not None
     kept.process.kill()
@@ -36,7 +36,7 @@ def end_of(kept: KeptProcess) -> float:
 
 def test_ended_child_is_replaced_later_each_time() -> None:
     clock = Clock()
-    kept = KeptProcess("child", spawn, clock=clock)
+    kept = SupervisedProcess("child", spawn, clock=clock)
     delays = []
     for _ in range(8):
         assert kept.tend() is None
@@ -49,7 +49,7 @@ def test_ended_child_is_replaced_later_each_time() -> None:
 
 def test_delay_begins_anew_after_a_stable_minute() -> None:
     clock = Clock()
-    kept = KeptProcess("child", spawn, clock=clock)
+    kept = SupervisedProcess("child", spawn, clock=clock)
     for _ in range(4):
         kept.tend()
         clock.now_s += end_of(kept)
@@ -63,14 +63,14 @@ def test_child_that_cannot_be_started_is_tried_again_later() -> None:
         return subprocess.Popen(["/absent/program"])
 
     clock = Clock()
-    kept = KeptProcess("child", fail, clock=clock)
+    kept = SupervisedProcess("child", fail, clock=clock)
     assert kept.tend() == pytest.approx(0.1)
     clock.now_s += 0.1
     assert kept.tend() == pytest.approx(0.2)
 
 
 def test_running_child_is_left_alone() -> None:
-    kept = KeptProcess("child", spawn)
+    kept = SupervisedProcess("child", spawn)
     kept.tend()
     process = kept.process
     assert kept.tend() is None

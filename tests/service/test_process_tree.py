@@ -74,7 +74,7 @@ def tell(*_):
     directory = os.environ["PYTHONSPYDIR"]
     with open(f"{directory}/{os.getpid()}.part", "w") as file:
         file.write("\\n".join([*sys.modules, "", *os.environ]))
-    os.rename(f"{directory}/{os.getpid()}.part", f"{directory}/{os.getpid()}.told")
+    os.rename(f"{directory}/{os.getpid()}.part", f"{directory}/{os.getpid()}.unblocked")
 
 signal.signal(signal.SIGUSR1, tell)
 """
@@ -102,7 +102,7 @@ def test_collector_process_is_free_of_framework_driver_settings_and_secrets(tmp_
         worker = service.child("metadata_inventory.service.worker")
         for lane in lanes:
             lane.send_signal(signal.SIGUSR1)
-            told = tmp_path / f"{lane.pid}.told"
+            told = tmp_path / f"{lane.pid}.unblocked"
             wait_until(told.exists, 10)
             modules, variables = (part.split("\n") for part in told.read_text().split("\n\n"))
             assert "metadata_inventory.collect.engine.entry" in modules

@@ -9,7 +9,7 @@ import pytest
 
 from metadata_inventory.errors import QueueFull
 from metadata_inventory.model.capture import FailureCode
-from metadata_inventory.model.record import ANY, Depth, Entry, Job, Status
+from metadata_inventory.model.record import ANY, Entry, Job, QueueDepth, Status
 from metadata_inventory.model.urls import NormalizedUrl
 from metadata_inventory.storage.mongo import MongoStore
 from metadata_inventory.storage.queue import WRITTEN_AT_ONCE, MongoQueue
@@ -47,7 +47,12 @@ async def leave_failed(store: MongoStore, code: FailureCode, *, captured: bool =
 @pytest.mark.gen_test
 async def test_empty_queue_is_told_so(queue: MongoQueue) -> None:
     state = await queue.state(leases=10)
-    assert (state.waiting, state.running, state.retrying, state.abandoned) == (Depth(), Depth(), Depth(), Depth())
+    assert (state.waiting, state.running, state.retrying, state.abandoned) == (
+        QueueDepth(),
+        QueueDepth(),
+        QueueDepth(),
+        QueueDepth(),
+    )
     assert (state.failed, state.leases) == ({}, ())
 
 

@@ -253,7 +253,7 @@ async def test_postponed_job_counts_the_attempt_and_a_released_one_does_not(stor
     entry = await store.claim(a_claim(url, impatient, known_settled=waiting.settled))
     assert entry.job is not None
     assert entry.job.token is None, "not due yet"
-    entry = await store.claim(a_claim(url, impatient, known_settled=ANY, hasten=True))
+    entry = await store.claim(a_claim(url, impatient, known_settled=ANY, run_now=True))
     assert entry.job is not None
     assert (entry.job.token, entry.job.attempts) == (impatient.token, 1)
 

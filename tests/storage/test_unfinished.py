@@ -32,7 +32,7 @@ async def test_unfinished_capture_is_served_and_its_job_waits_for_the_next_attem
     assert await due(store) == ()
 
     again = a_lease(url)
-    await store.claim(a_claim(url, again, known_settled=ANY, hasten=True))
+    await store.claim(a_claim(url, again, known_settled=ANY, run_now=True))
     held = await found(store.find(url))
     assert held.job is not None
     assert (held.job.token, held.job.kept) == (again.token, None), "who asks now gets what this collection brings"

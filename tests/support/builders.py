@@ -40,7 +40,7 @@ def a_lease(url: NormalizedUrl, owner: str = "node-1") -> Lease:
 
 
 def a_claim(
-    url: NormalizedUrl, lease: Lease | None = None, *, known_settled: str | None = None, hasten: bool = False
+    url: NormalizedUrl, lease: Lease | None = None, *, known_settled: str | None = None, run_now: bool = False
 ) -> ClaimRequest:
     return ClaimRequest(
         url=url,
@@ -48,7 +48,7 @@ def a_claim(
         requested_at=FETCHED_AT,
         lease=lease,
         known_settled=known_settled,
-        hasten=hasten,
+        run_now=run_now,
     )
 
 

@@ -20,7 +20,7 @@ from metadata_inventory.collect.engine.curl_options import name_addresses
 from metadata_inventory.collect.engine.exchanges import build_exchange, round_ms
 from metadata_inventory.collect.engine.hop import Hop
 from metadata_inventory.collect.engine.outcomes import DETAILS, Stop, classify, find_truncation
-from metadata_inventory.collect.engine.resolver import Answer, is_address
+from metadata_inventory.collect.engine.resolver import Resolution, is_address
 from metadata_inventory.collect.engine.tls_handshakes import describe_handshake
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.parse.cookie_jar import CookieJar, parse_set_cookie
@@ -102,7 +102,7 @@ class Collection:
         self._seen.add((self._url, self._cookies))
         return None
 
-    def dial(self, answer: Answer) -> Hop | Failure:
+    def dial(self, answer: Resolution) -> Hop | Failure:
         """A hop, ready to be added; a failure when there is no address that may be dialled."""
         self._answer = answer
         if answer.failure is not None:
@@ -119,7 +119,7 @@ class Collection:
         self.hop = hop
         return hop
 
-    def fail_for_want_of_place(self, answer: Answer) -> Failure:
+    def fail_for_want_of_place(self, answer: Resolution) -> Failure:
         """The outcome when as many transfers as may be were under way at the host until the deadline."""
         return self.fail(
             FailureCode.CONNECTION_TIMEOUT,
@@ -236,5 +236,5 @@ def _escape(location: bytes) -> str:
     return _BEYOND_ASCII.sub(lambda match: b"%%%02X" % match[0][0], location).decode("ascii")
 
 
-def _name_timings(answer: Answer) -> Timings:
+def _name_timings(answer: Resolution) -> Timings:
     return Timings(blocked=round_ms(answer.waited_ms), dns=round_ms(answer.took_ms))

@@ -22,12 +22,12 @@ import pycurl
 from metadata_inventory.collect.engine.body_budget import BodyBudget
 from metadata_inventory.collect.engine.collection import Collection
 from metadata_inventory.collect.engine.hop import Hop
-from metadata_inventory.collect.engine.host_slots import Places
+from metadata_inventory.collect.engine.host_slots import HostSlots
 from metadata_inventory.collect.engine.memory_limit import end_exhausted
-from metadata_inventory.collect.engine.multi import Pump
+from metadata_inventory.collect.engine.multi import Multi
 from metadata_inventory.collect.engine.outcomes import DETAILS
-from metadata_inventory.collect.engine.resolver import Answer, Names, Resolve, resolve_here
-from metadata_inventory.collect.engine.tls_handshakes import Connections
+from metadata_inventory.collect.engine.resolver import Resolution, Resolve, Resolver, resolve_here
+from metadata_inventory.collect.engine.tls_handshakes import TlsHandshakes
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
 
@@ -47,36 +47,36 @@ def now() -> datetime:
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
-class Worker:
-    """`nudge` becomes readable when the parent has more orders, so that `exchange` returns for them."""
+class Engine:
+    """`interrupt` becomes readable when the parent has more orders, so that `exchange` returns for them."""
 
     def __init__(
-        self, options: CollectorOptions, nudge: Connection | None = None, resolve: Resolve = resolve_here
+        self, options: CollectorOptions, interrupt: Connection | None = None, resolve: Resolve = resolve_here
     ) -> None:
         self._options = options
-        self._pump = Pump(max_idle_connections=options.max_idle_connections)
+        self._multi = Multi(max_idle_connections=options.max_idle_connections)
         self._waker, self._woken = socket.socketpair()
         for end in (self._waker, self._woken):
             end.setblocking(False)
-        self._pump.watch(self._woken.fileno(), self._drain_wake_ups)
-        self._nudge = nudge
-        self._nudged = False
-        if nudge is not None:
-            self._pump.watch(nudge.fileno(), self._take_nudge)
-        self._names = Names(
+        self._multi.watch(self._woken.fileno(), self._drain_wake_ups)
+        self._interrupt = interrupt
+        self._interrupted = False
+        if interrupt is not None:
+            self._multi.watch(interrupt.fileno(), self._take_interrupt)
+        self._names = Resolver(
             at_once=options.max_unresolved_names,
             per_domain=options.max_unresolved_per_domain,
             cache_ms=options.name_cache_ms,
             wake=self._wake,
             resolve=resolve,
         )
-        self._connections = Connections(_REMEMBERED_CONNECTIONS)
+        self._connections = TlsHandshakes(_REMEMBERED_CONNECTIONS)
         self._budget = BodyBudget(options.max_bodies_bytes)
         self._collections: dict[str, Collection] = {}  # in the order of deadlines, since all have the same time
         self._hops: dict[pycurl.Curl, Collection] = {}
         self._looking: dict[str, float] = {}  # token → when its look-up is given up
-        self._places = Places(options.max_per_host)
-        self._held_up: dict[str, tuple[Answer, float]] = {}  # token → what was looked up, and since when it waits
+        self._slots = HostSlots(options.max_per_host)
+        self._held_up: dict[str, tuple[Resolution, float]] = {}  # token → what was looked up, and since when it waits
         self._draining: list[tuple[float, Hop]] = []  # redirects' bodies, and when they are given up
         self._connected: list[Hop] = []
         self._finished: deque[tuple[str, Outcome]] = deque()
@@ -86,11 +86,11 @@ class Worker:
         for token in list(self._collections):
             self._drop(token)
         self._names.close()
-        self._pump.close()
+        self._multi.close()
         self._waker.close()
         self._woken.close()
 
-    def exchange(self, orders: Iterable[CollectionOrder], abandoned: Iterable[str], wait_ms: int) -> Results:
+    def advance(self, orders: Iterable[CollectionOrder], abandoned: Iterable[str], wait_ms: int) -> Results:
         """Begin and drop what is asked for, then go on until something has finished or the wait is over."""
         for token in abandoned:
             self._drop(token)
@@ -98,11 +98,11 @@ class Worker:
             self._begin(order)
         self._resume()  # there may be room since results were taken
         until = time.monotonic() + wait_ms / 1000
-        self._nudged = False
+        self._interrupted = False
         while self._collections:
-            wait_s = 0.0 if self._finished or self._nudged else until - time.monotonic()
+            wait_s = 0.0 if self._finished or self._interrupted else until - time.monotonic()
             self._turn(min(max(0.0, wait_s), _MAX_TURN_S))
-            if self._finished or self._nudged or time.monotonic() >= until:
+            if self._finished or self._interrupted or time.monotonic() >= until:
                 break
         return self._take_results()
 
@@ -126,7 +126,7 @@ class Worker:
         return tuple(results)
 
     def _turn(self, wait_s: float) -> None:
-        ended = self._pump.turn(wait_s)
+        ended = self._multi.turn(wait_s)
         for hop in self._connected:
             self._connections.note(hop)
         self._connected.clear()
@@ -163,7 +163,7 @@ class Worker:
         if refusal is not None:
             self._finish(collection, refusal)
             return
-        self._places.leave(collection.token, unless=collection.host)
+        self._slots.leave(collection.token, unless=collection.host)
         answer = self._names.ask(collection.token, collection.host)
         if answer is not None:
             self._dial(collection, answer)
@@ -171,24 +171,24 @@ class Worker:
             patience_s = self._options.resolve_timeout_ms / 1000
             self._looking[collection.token] = min(collection.deadline, time.monotonic() + patience_s)
 
-    def _dial(self, collection: Collection, answer: Answer) -> None:
+    def _dial(self, collection: Collection, answer: Resolution) -> None:
         """Begin the hop, at once or when its host has a place for it."""
         token = collection.token
-        if answer.failure is None and not self._places.enter(token, collection.host, redirected=collection.redirected):
+        if answer.failure is None and not self._slots.enter(token, collection.host, redirected=collection.redirected):
             self._held_up[token] = answer, time.monotonic()
             return
         self._begin_hop(collection, answer)
 
     def _admit(self) -> None:
-        while (token := self._places.take()) is not None:
+        while (token := self._slots.take()) is not None:
             self._begin_hop(self._collections[token], self._end_wait(token))
 
-    def _end_wait(self, token: str) -> Answer:
+    def _end_wait(self, token: str) -> Resolution:
         """What was looked up, the wait for a place counted in."""
         answer, since = self._held_up.pop(token)
         return replace(answer, waited_ms=(answer.waited_ms or 0.0) + (time.monotonic() - since) * 1000)
 
-    def _begin_hop(self, collection: Collection, answer: Answer) -> None:
+    def _begin_hop(self, collection: Collection, answer: Resolution) -> None:
         hop = self._attempt(collection, lambda: collection.dial(answer))
         if not isinstance(hop, Hop):
             self._finish(collection, hop)
@@ -197,7 +197,7 @@ class Worker:
         hop.on_connected = self._connected.append
         hop.on_redirect = self._watch_redirect
         self._hops[hop.easy] = collection
-        self._pump.add(hop.easy)
+        self._multi.add(hop.easy)
 
     def _settle(self, collection: Collection, error: int, words: str) -> None:
         hop = collection.hop
@@ -220,7 +220,7 @@ class Worker:
 
     def _finish(self, collection: Collection, outcome: Outcome) -> None:
         del self._collections[collection.token]
-        self._places.leave(collection.token)
+        self._slots.leave(collection.token)
         self._finish_with(collection.token, outcome)
 
     def _finish_with(self, token: str, outcome: Outcome) -> None:
@@ -233,14 +233,14 @@ class Worker:
             return
         if self._looking.pop(token, None) is not None:
             self._names.forget(token, collection.host)
-        self._places.leave(token)
+        self._slots.leave(token)
         self._held_up.pop(token, None)
         if collection.hop is not None:
             self._release(collection.hop)
 
     def _release(self, hop: Hop) -> None:
         del self._hops[hop.easy]
-        self._pump.remove(hop.easy)
+        self._multi.remove(hop.easy)
         self._budget.release(hop)
         hop.easy.close()
 
@@ -256,7 +256,7 @@ class Worker:
             collection = self._collections[token]
             self._names.forget(token, collection.host)
             self._dial(
-                collection, Answer(failure=FailureCode.DNS_TIMEOUT, took_ms=float(self._options.resolve_timeout_ms))
+                collection, Resolution(failure=FailureCode.DNS_TIMEOUT, took_ms=float(self._options.resolve_timeout_ms))
             )
         late = [hop for until, hop in self._draining if until <= instant]
         self._draining = [(until, hop) for until, hop in self._draining if until > instant and hop.easy in self._hops]
@@ -272,7 +272,7 @@ class Worker:
         for collection in [one for one in overdue if one.token in self._held_up]:
             self._give_up_wait(collection, self._end_wait(collection.token))
 
-    def _give_up_wait(self, collection: Collection, answer: Answer) -> None:
+    def _give_up_wait(self, collection: Collection, answer: Resolution) -> None:
         self._finish(collection, self._attempt(collection, lambda: collection.fail_for_want_of_place(answer)))
 
     def _wake(self) -> None:
@@ -284,11 +284,11 @@ class Worker:
         with contextlib.suppress(BlockingIOError):
             self._woken.recv(4096)
 
-    def _take_nudge(self) -> None:
-        assert self._nudge is not None
-        while self._nudge.poll():  # one may be left of an exchange that returned by itself
-            self._nudge.recv_bytes()
-        self._nudged = True
+    def _take_interrupt(self) -> None:
+        assert self._interrupt is not None
+        while self._interrupt.poll():  # one may be left of an exchange that returned by itself
+            self._interrupt.recv_bytes()
+        self._interrupted = True
 
 
 def _weigh(outcome: Outcome) -> int:

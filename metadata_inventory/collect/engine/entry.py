@@ -17,7 +17,7 @@ import threading
 from multiprocessing.connection import Connection, wait
 
 from metadata_inventory.collect.engine import resolver
-from metadata_inventory.collect.engine.engine import Results, Worker, fault
+from metadata_inventory.collect.engine.engine import Engine, Results, fault
 from metadata_inventory.collect.engine.memory_limit import end_exhausted, limit_data
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import CollectionOrder
@@ -28,14 +28,14 @@ _STACK_BYTES = 1024 * 1024  # of a thread that looks up a name; the default of 8
 
 _PR_SET_NO_NEW_PRIVS = 38  # <linux/prctl.h>
 
-_worker: Worker | None = None
+_engine: Engine | None = None
 _options: CollectorOptions | None = None
-_nudge: Connection | None = None
+_interrupt: Connection | None = None
 
 
-def start(options: CollectorOptions, nudge: Connection | None = None) -> None:
-    """Make this process a lane's: the pool's initializer. `nudge` is readable when the parent has more orders."""
-    global _worker, _options, _nudge
+def start(options: CollectorOptions, interrupt: Connection | None = None) -> None:
+    """Make this process a lane's: the pool's initializer. `interrupt` is readable when the parent has more orders."""
+    global _engine, _options, _interrupt
     resolver.shorten_patience()
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -44,33 +44,33 @@ def start(options: CollectorOptions, nudge: Connection | None = None) -> None:
         threading.stack_size(_STACK_BYTES)
         limit_data(options.max_data_bytes)
         _renounce_privileges()
-    _options, _nudge = options, nudge
-    _worker = Worker(options, nudge)
+    _options, _interrupt = options, interrupt
+    _engine = Engine(options, interrupt)
     gc.freeze()
 
 
 def stop() -> None:
     """Give everything up; for a process that is not a lane's own."""
-    global _worker
-    if _worker is not None:
-        _worker.close()
-        _worker = None
+    global _engine
+    if _engine is not None:
+        _engine.close()
+        _engine = None
 
 
-def exchange(orders: tuple[CollectionOrder, ...], abandoned: tuple[str, ...], wait_ms: int) -> Results:
+def advance(orders: tuple[CollectionOrder, ...], abandoned: tuple[str, ...], wait_ms: int) -> Results:
     """Take orders, give up others, and return what has finished, by token; waits `wait_ms` at most for something."""
-    global _worker
-    if _worker is None or _options is None:
+    global _engine
+    if _engine is None or _options is None:
         return tuple((order.token, fault()) for order in orders)
     try:
-        return _worker.exchange(orders, abandoned, wait_ms)
+        return _engine.advance(orders, abandoned, wait_ms)
     except MemoryError:
         end_exhausted()
     except Exception:  # the edge of the process: nothing is raised into the pool
         logger.exception("the lane's collections are ended by a fault of ours")
-        results = _worker.fail_all()
+        results = _engine.fail_all()
         told = {token for token, _ in results}
-        _worker = Worker(_options, _nudge)
+        _engine = Engine(_options, _interrupt)
         return results + tuple((order.token, fault()) for order in orders if order.token not in told)
 
 

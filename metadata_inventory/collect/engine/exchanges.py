@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from metadata_inventory.collect.engine.hop import Hop
 from metadata_inventory.collect.engine.outcomes import Phase
-from metadata_inventory.collect.engine.resolver import Answer
+from metadata_inventory.collect.engine.resolver import Resolution
 from metadata_inventory.collect.parse.headers import read_request
 from metadata_inventory.model.capture import (
     Exchange,
@@ -31,7 +31,7 @@ from metadata_inventory.model.capture import (
 def build_exchange(
     hop: Hop,
     started_at: datetime,
-    answer: Answer,
+    answer: Resolution,
     failure: FailureCode | None,
     set_cookies: tuple[SetCookie, ...],
 ) -> Exchange:
@@ -76,7 +76,7 @@ def find_server(hop: Hop, failure: FailureCode | None) -> Server | None:
     return Server(hop.easy.getinfo(pycurl.PRIMARY_IP), hop.easy.getinfo(pycurl.PRIMARY_PORT))
 
 
-def measure(hop: Hop, answer: Answer) -> Timings:
+def measure(hop: Hop, answer: Resolution) -> Timings:
     """The phases in milliseconds; null for one that did not take place, such as connecting on a reused connection."""
     queued, connected, secured, sent, began, ended = (
         hop.easy.getinfo(info) / 1000

@@ -34,7 +34,7 @@ class _Host:
         return line.popitem(last=False)[0]
 
 
-class Places:
+class HostSlots:
     """The places of one lane, `at_once` at each host. A token has one place, or waits for one, or neither."""
 
     def __init__(self, at_once: int) -> None:

@@ -21,7 +21,7 @@ _EVENTS = {
 }
 
 
-class Pump:
+class Multi:
     """One multi handle and what it waits for. Belongs to one thread."""
 
     def __init__(self, *, max_idle_connections: int) -> None:

@@ -31,7 +31,7 @@ Resolve = Callable[[str], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Resolution:
     """A name's addresses, or why there are none. Times are in milliseconds; None for a look-up that was not needed."""
 
     addresses: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ def resolve_here(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class Names:
+class Resolver:
     """The look-ups of one lane. `wake` is called from a thread of its own whenever `take` has something to return."""
 
     def __init__(
@@ -94,14 +94,14 @@ class Names:
         for _ in range(self._threads):
             self._tasks.put(None)
 
-    def ask(self, ticket: str, host: str) -> Answer | None:
+    def ask(self, ticket: str, host: str) -> Resolution | None:
         """The answer when it is known; else None, and `take` will return it under the ticket."""
         if is_address(host):
-            return Answer()
+            return Resolution()
         known = self._cache.get(host)
         now = time.monotonic()
         if known is not None and known[0] > now:
-            return Answer(addresses=known[1])
+            return Resolution(addresses=known[1])
         query = self._running.get(host) or self._waiting.setdefault(host, _Query(host))
         query.waiters[ticket] = now
         self._begin_waiting()
@@ -116,9 +116,9 @@ class Names:
                 if queries is self._waiting and not query.waiters:
                     del self._waiting[host]
 
-    def take(self) -> list[tuple[str, Answer]]:
+    def take(self) -> list[tuple[str, Resolution]]:
         """What was answered since the last call, by ticket."""
-        answered: list[tuple[str, Answer]] = []
+        answered: list[tuple[str, Resolution]] = []
         while self._done:
             host, result = self._done.popleft()
             query = self._running.pop(host)
@@ -128,7 +128,9 @@ class Names:
             self._begin_waiting()
         return answered
 
-    def _conclude(self, query: _Query, result: tuple[str, ...] | OSError | UnicodeError) -> list[tuple[str, Answer]]:
+    def _conclude(
+        self, query: _Query, result: tuple[str, ...] | OSError | UnicodeError
+    ) -> list[tuple[str, Resolution]]:
         now = time.monotonic()
         began = query.began or now
         failure: FailureCode | None = None
@@ -142,7 +144,7 @@ class Names:
         else:
             failure = FailureCode.DNS_ERROR
         return [
-            (ticket, Answer(addresses, failure, max(0.0, began - asked) * 1000, (now - max(asked, began)) * 1000))
+            (ticket, Resolution(addresses, failure, max(0.0, began - asked) * 1000, (now - max(asked, began)) * 1000))
             for ticket, asked in query.waiters.items()
         ]
 

@@ -1,4 +1,4 @@
-"""What is known of each connection's TLS session, for as long as libcurl may use the connection again.
+"""What is known of each connection's TLS parameters, for as long as libcurl may use the connection again.
 
 On a reused connection libcurl tells nothing: CERTINFO is empty, and version, cipher and ALPN are only said in the debug
 lines of the handshake. So they are read once and kept under the connection's number (CURLINFO_CONN_ID).
@@ -16,37 +16,37 @@ from metadata_inventory.collect.parse.tls import build_tls
 from metadata_inventory.model.capture import Tls
 
 
-class Connections:
+class TlsHandshakes:
     """The sessions by connection. `limit` bounds how many are remembered; the least recently used is forgotten."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._sessions: OrderedDict[int, Tls] = OrderedDict()
+        self._known: OrderedDict[int, Tls] = OrderedDict()
 
     def note(self, hop: Hop) -> None:
-        """Read or recall the session of a hop that has just got its connection; not from a callback."""
+        """Read or recall the parameters of a hop that has just got its connection; not from a callback."""
         if not hop.url.startswith("https:"):
             return
         number: int = hop.easy.getinfo(pycurl.CONN_ID)
         if hop.easy.getinfo(pycurl.APPCONNECT_TIME_T):  # the handshake was this hop's own
-            self._sessions[number] = _read_session(hop, hop.handshake_notes, hop.verify_error)
-            while len(self._sessions) > self._limit:
-                self._sessions.popitem(last=False)
-        session = self._sessions.get(number)
-        if session is not None:
-            self._sessions.move_to_end(number)
-            hop.tls = session
+            self._known[number] = _read_parameters(hop, hop.handshake_notes, hop.verify_error)
+            while len(self._known) > self._limit:
+                self._known.popitem(last=False)
+        parameters = self._known.get(number)
+        if parameters is not None:
+            self._known.move_to_end(number)
+            hop.tls = parameters
 
 
 def describe_handshake(hop: Hop, verify_error: str | None) -> Tls | None:
-    """The session of a hop that failed inside its handshake, as far as it came; None when nothing is known."""
+    """The parameters of a hop that failed inside its handshake, as far as it came; None when nothing is known."""
     if hop.phase is not Phase.HANDSHAKE or not hop.url.startswith("https:"):
         return None
-    tls = _read_session(hop, hop.notes, verify_error)
+    tls = _read_parameters(hop, hop.notes, verify_error)
     return tls if tls.version or tls.certificate else None
 
 
-def _read_session(hop: Hop, notes: list[str], verify_error: str | None) -> Tls:
+def _read_parameters(hop: Hop, notes: list[str], verify_error: str | None) -> Tls:
     chain: list[tuple[tuple[str, str], ...]] = hop.easy.getinfo(pycurl.INFO_CERTINFO)
     pem = next((value for name, value in chain[0] if name == "Cert"), None) if chain else None
     return build_tls(notes, pem, verify_error)

@@ -1,4 +1,4 @@
-"""What a TLS handshake said: the session from libcurl's debug lines, the certificate from its PEM.
+"""What a TLS handshake said: the parameters from libcurl's debug lines, the certificate from its PEM.
 
 libcurl has no option that tells version, cipher and ALPN; its DEBUGFUNCTION says them in words (read here as libcurl
 8.23 with OpenSSL writes them; a test performs real handshakes, so a change of wording is seen). Whatever the lines or
@@ -31,7 +31,7 @@ _MALFORMED = (ValueError, TypeError, x509.UnsupportedGeneralNameType, x509.Dupli
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class TlsParameters:
     """What the debug lines have told so far. `alpn` stays None when the server chose no protocol."""
 
     version: str | None = None
@@ -40,8 +40,8 @@ class Session:
     verify_error: str | None = None
 
 
-def read_session(line: str, known: Session = Session()) -> Session:
-    """`known` with what this line says; the same when it says nothing of the session. Lines may come in any order."""
+def read_parameters(line: str, known: TlsParameters = TlsParameters()) -> TlsParameters:
+    """`known` with what this line adds; unchanged when the line tells none of these. Lines may come in any order."""
     line = line.strip()
     if match := _CONNECTION.fullmatch(line):
         return replace(known, version=match[1], cipher=match[2])
@@ -58,14 +58,14 @@ def build_tls(lines: Iterable[str], pem: str | None, verify_error: str | None = 
     """The handshake as it is recorded. `verify_error`, libcurl's own words or OpenSSL's, stands before what the lines
     say: a caller who did not let libcurl verify knows better. Without either the certificate counts as verified.
     """
-    session = Session()
+    parameters = TlsParameters()
     for line in lines:
-        session = read_session(line, session)
-    error = read_session(verify_error).verify_error or verify_error if verify_error else session.verify_error
+        parameters = read_parameters(line, parameters)
+    error = read_parameters(verify_error).verify_error or verify_error if verify_error else parameters.verify_error
     return Tls(
-        version=session.version,
-        cipher=session.cipher,
-        alpn=session.alpn,
+        version=parameters.version,
+        cipher=parameters.cipher,
+        alpn=parameters.alpn,
         verified=error is None,
         verify_error=error,
         certificate=parse_certificate(pem) if pem else None,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 _SOON_S = 2.0
 
 
-class Hosts:
+class HostLimits:
     """Counts collections by host, and notes starts. A host of which nothing is left is forgotten."""
 
     def __init__(self, at_once: int, gap_s: float) -> None:

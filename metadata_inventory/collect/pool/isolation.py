@@ -13,7 +13,7 @@ import logging
 from collections import deque
 
 from metadata_inventory.collect.options import CollectorOptions, LaneSettings
-from metadata_inventory.collect.pool.lane_process_handle import Carrier, Errand, Loss
+from metadata_inventory.collect.pool.lane_process_handle import LaneProcessHandle, LostOrders, PendingOrder
 from metadata_inventory.errors import StartError
 
 logger = logging.getLogger(__name__)
@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 PROCESSES = 4  # groups that run side by side, each in a process of its own
 
 
-class Quarantine:
+class Isolation:
     """Shared by all lanes of one process. It has processes only while it has groups."""
 
     def __init__(self, options: CollectorOptions, settings: LaneSettings) -> None:
         self._options = options
         self._settings = settings
-        self._groups: deque[list[Errand]] = deque()
+        self._groups: deque[list[PendingOrder]] = deque()
         self._runners: set[asyncio.Task[None]] = set()
 
-    def add(self, group: list[Errand]) -> None:
-        """Collect the group when its turn comes. Whoever gives an errand up cancels its outcome, here as everywhere."""
+    def add(self, group: list[PendingOrder]) -> None:
+        """Collect the group when its turn comes. A caller that gives an order up cancels its outcome."""
         if group:
             self._groups.append(group)
             self._engage()
@@ -46,7 +46,7 @@ class Quarantine:
 
     def _engage(self) -> None:
         if self._groups and len(self._runners) < PROCESSES:
-            runner = asyncio.create_task(self._run(), name="quarantine")
+            runner = asyncio.create_task(self._run(), name="isolation")
             self._runners.add(runner)
             runner.add_done_callback(self._dismiss)
 
@@ -56,30 +56,30 @@ class Quarantine:
             self._engage()  # a group may have come while the runner ended its process
 
     async def _run(self) -> None:
-        carrier = Carrier(self._options, self._settings)
+        handle = LaneProcessHandle(self._options, self._settings)
         try:
             while self._groups:
-                await self._try(self._groups.popleft(), carrier)
+                await self._try(self._groups.popleft(), handle)
         finally:
-            await carrier.end()
+            await handle.end()
 
-    async def _try(self, group: list[Errand], carrier: Carrier) -> None:
-        new = [errand for errand in group if not errand.outcome.done()]
+    async def _try(self, group: list[PendingOrder], handle: LaneProcessHandle) -> None:
+        new = [pending for pending in group if not pending.outcome.done()]
         try:
-            while new or carrier.busy:
-                await carrier.exchange(new, self._settings.wait_ms)
+            while new or handle.busy:
+                await handle.advance(new, self._settings.wait_ms)
                 new = []
-        except Loss as loss:
+        except LostOrders as loss:
             self.add(loss.unsuspected)
             half = (len(loss.suspects) + 1) // 2
             self.add(loss.suspects[:half])
             self.add(loss.suspects[half:])
         except StartError:
             logger.error("a quarantined group finds no process")
-            for errand in [*group, *(errand for waiting in self._groups for errand in waiting)]:
-                errand.refuse()
+            for pending in [*group, *(pending for waiting in self._groups for pending in waiting)]:
+                pending.refuse()
             self._groups.clear()
-            await carrier.end()
+            await handle.end()
         except Exception:  # the edge of the runner's task: whoever waits must not wait for ever
             logger.exception("a quarantined group is ended by a fault of ours")
-            await carrier.end()
+            await handle.end()

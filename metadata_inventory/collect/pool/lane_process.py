@@ -31,7 +31,7 @@ _FORKSERVER_PAUSE_S = 0.05
 _SPAWNING = threading.Lock()  # the environment is cleaned meanwhile, and that is the whole process's
 
 
-class LaneLost(Exception):
+class LaneProcessLost(Exception):
     """The process has died, does not answer, or cannot be started. Unless `handed_over` it never saw the orders."""
 
     def __init__(self, *, handed_over: bool = True) -> None:
@@ -52,12 +52,12 @@ class LaneProcess:
         self._process: BaseProcess | None = None
         self._spawning: asyncio.Future[Future[Results]] | None = None
         self._pidfd = -1  # the process itself, whatever multiprocessing believes of it
-        self._nudge: Connection | None = None
-        self._nudgeable = False
+        self._interrupt: Connection | None = None
+        self._interruptible = False
         self._ended = False
 
     async def start(self, timeout_s: float) -> None:
-        """Start and wait for the first answer; raises LaneLost."""
+        """Start and wait for the first answer; raises LaneProcessLost."""
         for attempt in range(_FORKSERVER_TRIES):
             try:
                 # In a thread: a forkserver that has to be started first takes seconds on a busy machine. Not cancelled,
@@ -66,32 +66,35 @@ class LaneProcess:
                 first = await asyncio.wait_for(asyncio.shield(self._spawning), timeout_s)
                 break
             except TimeoutError as error:
-                raise LaneLost from error
+                raise LaneProcessLost from error
             except (OSError, EOFError) as error:  # EOFError: the forkserver fell while it forked
                 logger.warning("a lane's process cannot be started", exc_info=error)
                 if attempt + 1 == _FORKSERVER_TRIES:
-                    raise LaneLost from error
+                    raise LaneProcessLost from error
                 await asyncio.sleep(_FORKSERVER_PAUSE_S)
         await self._answer(first, timeout_s)
 
     def _spawn(self) -> Future[Results]:
-        nudged, nudge = self._context.Pipe(duplex=False)
+        interrupted, interrupt = self._context.Pipe(duplex=False)
         try:
             with _SPAWNING, cleaned_environment():  # the pool's locks start the resource tracker already
                 pool = ProcessPoolExecutor(
-                    max_workers=1, mp_context=self._context, initializer=entry.start, initargs=(self._options, nudged)
+                    max_workers=1,
+                    mp_context=self._context,
+                    initializer=entry.start,
+                    initargs=(self._options, interrupted),
                 )
-                first = pool.submit(entry.exchange, (), (), 0)
+                first = pool.submit(entry.advance, (), (), 0)
                 # Private, and the same from 3.11 to 3.13. `active_children` would read the exit codes of other lanes'
                 # processes, and of two that read one the second finds it unknown.
                 (process,) = pool._processes.values()
                 assert process.pid is not None
         except BaseException:
-            nudge.close()
+            interrupt.close()
             raise
         finally:
-            nudged.close()
-        self._pool, self._nudge = pool, nudge
+            interrupted.close()
+        self._pool, self._interrupt = pool, interrupt
         self._process = process
         with contextlib.suppress(OSError):  # it has ended already
             self._pidfd = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
@@ -99,18 +102,18 @@ class LaneProcess:
             self._kill()
         return first
 
-    async def exchange(self, orders: tuple[CollectionOrder, ...], abandoned: tuple[str, ...], wait_ms: int) -> Results:
-        """Hand over and take back; raises LaneLost."""
+    async def advance(self, orders: tuple[CollectionOrder, ...], abandoned: tuple[str, ...], wait_ms: int) -> Results:
+        """Hand over and take back; raises LaneProcessLost."""
         assert self._pool is not None
         try:
-            answer = self._pool.submit(entry.exchange, orders, abandoned, wait_ms)
+            answer = self._pool.submit(entry.advance, orders, abandoned, wait_ms)
         except (RuntimeError, OSError) as error:  # BrokenProcessPool is a RuntimeError
-            raise LaneLost(handed_over=False) from error
-        self._nudgeable = True
+            raise LaneProcessLost(handed_over=False) from error
+        self._interruptible = True
         try:
             return await self._answer(answer, wait_ms / 1000 + self._patience_s)
         finally:
-            self._nudgeable = False
+            self._interruptible = False
 
     @property
     def alive(self) -> bool:
@@ -122,18 +125,18 @@ class LaneProcess:
         waiter.add_done_callback(_retrieve)
         done, _ = await asyncio.wait({waiter}, timeout=timeout_s)
         if not done:
-            raise LaneLost
+            raise LaneProcessLost
         try:
             return waiter.result()
         except Exception as error:  # whatever the pool makes of a process that ended or a message that is none
-            raise LaneLost from error
+            raise LaneProcessLost from error
 
-    def nudge(self) -> None:
+    def interrupt(self) -> None:
         """Make the process return from the exchange under way; once for each is enough."""
-        if self._nudgeable and self._nudge is not None:
-            self._nudgeable = False
+        if self._interruptible and self._interrupt is not None:
+            self._interruptible = False
             with contextlib.suppress(OSError):  # it died; the exchange will tell
-                self._nudge.send_bytes(b"!")
+                self._interrupt.send_bytes(b"!")
 
     async def end(self) -> None:
         """Kill the process and wait, within bounds, until it is gone; one that is yet to start is killed then."""
@@ -166,8 +169,8 @@ class LaneProcess:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
-        if self._nudge is not None:
-            self._nudge.close()
+        if self._interrupt is not None:
+            self._interrupt.close()
 
     def _kill(self) -> None:
         """A process whose forkserver was lost counts as ended, and `kill` does nothing then; it may well run on."""

@@ -1,7 +1,7 @@
-"""One process and the errands in it, for whoever drives it: handed over, settled, and told apart when it is lost.
+"""One lane process and the pending orders in it: hands them over, ends them, and sorts them when the process is lost.
 
 When a process is lost, what it was handed is suspected of it. What it never saw, and everything when it only fell with
-its forkserver, is not. An errand that was in it alone needs no further trial: it ends as `worker_lost`.
+its forkserver, is not. An pending that was in it alone needs no further trial: it ends as `worker_lost`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from functools import partial
 from metadata_inventory.collect.engine.engine import fault, now
 from metadata_inventory.collect.engine.outcomes import DETAILS
 from metadata_inventory.collect.options import CollectorOptions, LaneSettings
-from metadata_inventory.collect.pool.lane_process import LaneLost, LaneProcess
+from metadata_inventory.collect.pool.lane_process import LaneProcess, LaneProcessLost
 from metadata_inventory.errors import CollectorUnavailable, StartError
 from metadata_inventory.model.capture import CollectionOrder, Failure, FailureCode, Outcome
 
 logger = logging.getLogger(__name__)
 
-MAX_MOVES = 10  # lost processes that an errand outlives without being suspected
+MAX_MOVES = 10  # lost processes that a pending order outlives without being suspected
 _STARTS = 3  # in a row that may fail: a starting process can be killed too, or lose its forkserver
 
 
 @dataclass(slots=True, eq=False)
-class Errand:
+class PendingOrder:
     """An order and the outcome that its caller waits for. That is done as well when the caller has gone."""
 
     order: CollectionOrder
@@ -52,28 +52,28 @@ class Errand:
         self.end(Failure(code=FailureCode.WORKER_LOST, detail=DETAILS[FailureCode.WORKER_LOST], at=now()))
 
 
-class Loss(Exception):
+class LostOrders(Exception):
     """A process was lost. What was in it and has not ended is the driver's again."""
 
-    def __init__(self, suspects: list[Errand], unsuspected: list[Errand]) -> None:
+    def __init__(self, suspects: list[PendingOrder], unsuspected: list[PendingOrder]) -> None:
         super().__init__()
         self.suspects = suspects
         self.unsuspected = unsuspected
 
 
-class Carrier:
+class LaneProcessHandle:
     """Owns one process at a time, started when it is needed. Driven by one task, one exchange after the other."""
 
     def __init__(self, options: CollectorOptions, settings: LaneSettings) -> None:
         self._options = options
         self._settings = settings
         self._process: LaneProcess | None = None
-        self._in_flight: dict[str, Errand] = {}
+        self._in_flight: dict[str, PendingOrder] = {}
         self._abandoned: list[str] = []
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to exchange even without new errands."""
+        """Whether there is anything to advance, even without new orders."""
         return bool(self._in_flight or self._abandoned)
 
     async def start(self) -> None:
@@ -83,26 +83,26 @@ class Carrier:
             self._process = LaneProcess(self._options, self._settings.patience_s)
             try:
                 await self._process.start(self._settings.start_s)
-            except LaneLost as error:
+            except LaneProcessLost as error:
                 await self._end_process()
                 failed += 1
                 if failed == _STARTS:
                     raise StartError("A collector's process does not start.") from error
 
-    async def exchange(self, errands: Collection[Errand], wait_ms: int) -> None:
-        """Hand over, and end what has finished; waits `wait_ms` at most for that. Raises Loss and StartError."""
+    async def advance(self, pending_orders: Collection[PendingOrder], wait_ms: int) -> None:
+        """Hand over, and end what has finished; waits `wait_ms` at most for that. Raises LostOrders and StartError."""
         if self._process is not None and not self.busy and not self._process.alive:
             await self._end_process()  # it died in idleness
-        for errand in errands:
-            self._in_flight[errand.order.token] = errand
-            errand.outcome.add_done_callback(partial(self._abandon, errand.order.token))
+        for pending in pending_orders:
+            self._in_flight[pending.order.token] = pending
+            pending.outcome.add_done_callback(partial(self._abandon, pending.order.token))
         await self.start()
-        orders = tuple(errand.order for errand in errands if errand.order.token in self._in_flight)
+        orders = tuple(pending.order for pending in pending_orders if pending.order.token in self._in_flight)
         abandoned, self._abandoned = tuple(self._abandoned), []
         assert self._process is not None
         try:
-            results = await self._process.exchange(orders, abandoned, wait_ms)
-        except LaneLost as lost:
+            results = await self._process.advance(orders, abandoned, wait_ms)
+        except LaneProcessLost as lost:
             self._abandoned.extend(abandoned)
             raise await self._lose(unseen=() if lost.handed_over else orders) from lost
         for token, outcome in results:
@@ -110,25 +110,25 @@ class Carrier:
             if finished is not None:
                 finished.end(outcome)
 
-    def nudge(self) -> None:
+    def interrupt(self) -> None:
         """Make the exchange under way return for what is new."""
         if self._process is not None:
-            self._process.nudge()
+            self._process.interrupt()
 
-    async def end(self, tell: Callable[[Errand], None] = Errand.end_by_fault) -> None:
+    async def end(self, tell: Callable[[PendingOrder], None] = PendingOrder.end_by_fault) -> None:
         """End the process and `tell` what was in it; nothing was wrong with that. The next exchange starts another."""
         await self._end_process()
-        errands, self._in_flight, self._abandoned = self._in_flight, {}, []
-        for errand in errands.values():
-            tell(errand)
+        pending_orders, self._in_flight, self._abandoned = self._in_flight, {}, []
+        for pending in pending_orders.values():
+            tell(pending)
 
     def _abandon(self, token: str, _: asyncio.Future[Outcome]) -> None:
-        """The errand is done; unless it was ended from here, its caller has gone."""
+        """The order is done; unless it was ended from here, its caller has gone."""
         if self._in_flight.pop(token, None) is not None:
             self._abandoned.append(token)
-            self.nudge()
+            self.interrupt()
 
-    async def _lose(self, unseen: tuple[CollectionOrder, ...]) -> Loss:
+    async def _lose(self, unseen: tuple[CollectionOrder, ...]) -> LostOrders:
         process = self._process
         assert process is not None
         alone = len(self._in_flight) == 1 and not self._abandoned
@@ -139,16 +139,21 @@ class Carrier:
         )
         tokens = {order.token for order in unseen}
         suspects, unsuspected = [], []
-        for token, errand in self._in_flight.items():
+        for token, pending in self._in_flight.items():
             if process.fell_with_forkserver or token in tokens:
-                errand.moves += 1
-                unsuspected.append(errand)
+                pending.moves += 1
+                unsuspected.append(pending)
             else:
-                suspects.append(errand)
+                suspects.append(pending)
         self._in_flight, self._abandoned = {}, []
-        for errand in [*(suspects if alone else ()), *(errand for errand in unsuspected if errand.moves > MAX_MOVES)]:
-            errand.lose()
-        return Loss(*([errand for errand in some if not errand.outcome.done()] for some in (suspects, unsuspected)))
+        for pending in [
+            *(suspects if alone else ()),
+            *(pending for pending in unsuspected if pending.moves > MAX_MOVES),
+        ]:
+            pending.lose()
+        return LostOrders(
+            *([pending for pending in some if not pending.outcome.done()] for some in (suspects, unsuspected))
+        )
 
     async def _end_process(self) -> None:
         process, self._process = self._process, None

@@ -2,7 +2,7 @@
 
 A lane is a pool of one process. While anything is in flight a coroutine hands it new orders and takes back what has
 finished; when nothing is, the lane sleeps. A lane whose process dies, or does not answer, goes on with another; what
-was in it goes to the quarantine. A host always goes to the same lane, so that connections are reused and its limits
+was in it goes to the isolation. A host always goes to the same lane, so that connections are reused and its limits
 hold.
 """
 
@@ -16,9 +16,9 @@ from math import ceil
 from zlib import crc32
 
 from metadata_inventory.collect.options import CollectorOptions, LaneSettings
-from metadata_inventory.collect.pool.host_limits import Hosts
-from metadata_inventory.collect.pool.isolation import Quarantine
-from metadata_inventory.collect.pool.lane_process_handle import Carrier, Errand, Loss
+from metadata_inventory.collect.pool.host_limits import HostLimits
+from metadata_inventory.collect.pool.isolation import Isolation
+from metadata_inventory.collect.pool.lane_process_handle import LaneProcessHandle, LostOrders, PendingOrder
 from metadata_inventory.errors import CollectorUnavailable, StartError
 from metadata_inventory.model.capture import CollectionOrder, Outcome
 
@@ -28,26 +28,24 @@ logger = logging.getLogger(__name__)
 START_PAUSE_S = 1.0
 
 
-MayFetch = Callable[[], Awaitable[None]]
+Gate = Callable[[], Awaitable[None]]
 
 
-async def at_once() -> None:
+async def always_open() -> None:
     """Nothing is to be waited for."""
 
 
 class Lane:
     """One lane. Its coroutine drives the process; `collect` only queues."""
 
-    def __init__(
-        self, options: CollectorOptions, settings: LaneSettings, quarantine: Quarantine, may_fetch: MayFetch
-    ) -> None:
+    def __init__(self, options: CollectorOptions, settings: LaneSettings, isolation: Isolation, gate: Gate) -> None:
         self._settings = settings
-        self._quarantine = quarantine
-        self._may_fetch = may_fetch
-        self._carrier = Carrier(options, settings)
-        self._hosts = Hosts(settings.per_host, settings.host_gap_ms / 1000)
-        self._errands: set[Errand] = set()  # whose callers wait, wherever they are
-        self._waiting: dict[str, Errand] = {}  # those of them that are in no process and no quarantine
+        self._isolation = isolation
+        self._gate = gate
+        self._handle = LaneProcessHandle(options, settings)
+        self._hosts = HostLimits(settings.per_host, settings.host_gap_ms / 1000)
+        self._pending: set[PendingOrder] = set()  # whose callers wait, wherever they are
+        self._waiting: dict[str, PendingOrder] = {}  # those of them that are in no process and no isolation
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -55,122 +53,124 @@ class Lane:
 
     async def start(self) -> None:
         """Start the process and wait until it answers; raises StartError."""
-        await self._carrier.start()
+        await self._handle.start()
         self._task = asyncio.create_task(self._run(), name="lane")
 
     async def close(self) -> None:
-        """End the process; whatever has not ended, here or in the quarantine, ends by fault."""
+        """End the process; whatever has not ended, here or in the isolation, ends by fault."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._carrier.end()
-        for errand in self._errands:
-            errand.end_by_fault()
+        await self._handle.end()
+        for pending in self._pending:
+            pending.end_by_fault()
 
     @property
     def full(self) -> bool:
-        return self._closed or self.down or len(self._errands) >= self._settings.capacity
+        return self._closed or self.down or len(self._pending) >= self._settings.capacity
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         """`ahead` are the hosts of what is about to come to this lane."""
         if self.full:
             return 0
         room_of_host = self._hosts.room(host) - ahead.count(host)
-        return max(0, min(self._settings.capacity - len(self._errands) - len(ahead), room_of_host))
+        return max(0, min(self._settings.capacity - len(self._pending) - len(ahead), room_of_host))
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         """Beyond its room, and within its host's gap, the lane lets an order wait. A closed lane fails it.
 
         Raises CollectorUnavailable when no process can be started for it.
         """
-        errand = Errand(order, host, asyncio.get_running_loop().create_future())
+        pending = PendingOrder(order, host, asyncio.get_running_loop().create_future())
         if self._closed:
-            errand.end_by_fault()
-            return errand.outcome.result()
+            pending.end_by_fault()
+            return pending.outcome.result()
         if self.down:
             raise CollectorUnavailable
-        self._errands.add(errand)
-        self._waiting[order.token] = errand
+        self._pending.add(pending)
+        self._waiting[order.token] = pending
         self._hosts.enter(host)
         self._stir()
         try:
-            return await errand.outcome
+            return await pending.outcome
         finally:
-            self._errands.remove(errand)
+            self._pending.remove(pending)
             self._waiting.pop(order.token, None)
-            self._hosts.leave(host, started=errand.started)
+            self._hosts.leave(host, started=pending.started)
             if self._waiting:  # one of them may start in its place
                 self._stir()
 
     def _stir(self) -> None:
         self._work.set()
-        self._carrier.nudge()
+        self._handle.interrupt()
 
     async def _run(self) -> None:
         while True:
             try:
                 await self._turn()
-            except Loss as loss:
-                self._waiting = {errand.order.token: errand for errand in loss.unsuspected} | self._waiting
-                self._quarantine.add(loss.suspects)
+            except LostOrders as loss:
+                self._waiting = {pending.order.token: pending for pending in loss.unsuspected} | self._waiting
+                self._isolation.add(loss.suspects)
             except StartError:
                 logger.error("a lane's process does not start", extra={"waiting": len(self._waiting)})
                 await self._start_again()
             except Exception:  # the edge of the lane's task: whoever waits must not wait for ever
                 logger.exception("a lane is begun again after a fault of its own")
-                await self._give_up(Errand.end_by_fault)
+                await self._give_up(PendingOrder.end_by_fault)
 
     async def _turn(self) -> None:
         """One exchange, or else the wait for something to exchange."""
         self._work.clear()
-        if self._waiting or self._carrier.busy:
-            await self._may_fetch()
-        errands = self._take()
-        pause_s = self._hosts.next_start_in_s(errand.host for errand in self._waiting.values())
-        if errands or self._carrier.busy:
+        if self._waiting or self._handle.busy:
+            await self._gate()
+        pending_orders = self._take()
+        pause_s = self._hosts.next_start_in_s(pending.host for pending in self._waiting.values())
+        if pending_orders or self._handle.busy:
             wait_ms = self._settings.wait_ms
-            await self._carrier.exchange(errands, wait_ms if pause_s is None else min(wait_ms, ceil(pause_s * 1000)))
+            await self._handle.advance(
+                pending_orders, wait_ms if pause_s is None else min(wait_ms, ceil(pause_s * 1000))
+            )
         else:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):  # not wait_for: on 3.11 that can swallow a cancellation
                     await self._work.wait()
 
-    async def _give_up(self, tell: Callable[[Errand], None]) -> None:
+    async def _give_up(self, tell: Callable[[PendingOrder], None]) -> None:
         waiting, self._waiting = self._waiting, {}
-        await self._carrier.end(tell)
-        for errand in waiting.values():
-            tell(errand)
+        await self._handle.end(tell)
+        for pending in waiting.values():
+            tell(pending)
 
     async def _start_again(self) -> None:
         """Refuse what there is and what comes, so that others may take it, until a process has started."""
         self.down = True
-        await self._give_up(Errand.refuse)
+        await self._give_up(PendingOrder.refuse)
         while self.down:
             await asyncio.sleep(START_PAUSE_S)
             with contextlib.suppress(StartError):
-                await self._carrier.start()
+                await self._handle.start()
                 self.down = False
         logger.info("a lane's process has started again")
 
-    def _take(self) -> list[Errand]:
-        """What may start now, and what was moved here. Suspects of earlier on go to the quarantine, one by one."""
-        room = self._settings.capacity - (len(self._errands) - len(self._waiting))
+    def _take(self) -> list[PendingOrder]:
+        """What may start now, and what was moved here. Suspects of earlier on go to the isolation, one by one."""
+        room = self._settings.capacity - (len(self._pending) - len(self._waiting))
         taken = []
-        for errand in list(self._waiting.values()):  # those that were moved come first, and have their places
-            if not errand.started:
+        for pending in list(self._waiting.values()):  # those that were moved come first, and have their places
+            if not pending.started:
                 if room <= 0:
                     break
-                if not self._hosts.may_start(errand.host):
+                if not self._hosts.may_start(pending.host):
                     continue
-                self._hosts.start(errand.host)
-                errand.started = True
+                self._hosts.start(pending.host)
+                pending.started = True
             room -= 1
-            del self._waiting[errand.order.token]
-            if errand.order.alone:
-                self._quarantine.add([errand])
+            del self._waiting[pending.order.token]
+            if pending.order.alone:
+                self._isolation.add([pending])
             else:
-                taken.append(errand)
+                taken.append(pending)
         return taken
 
 
@@ -178,12 +178,12 @@ class Lanes:
     """All lanes of this process; a `ports.Collector`."""
 
     def __init__(
-        self, options: CollectorOptions, settings: LaneSettings | None = None, may_fetch: MayFetch = at_once
+        self, options: CollectorOptions, settings: LaneSettings | None = None, gate: Gate = always_open
     ) -> None:
-        """Outcomes are fetched from the processes, and new orders handed to them, when `may_fetch` has returned."""
+        """Outcomes are fetched from the processes, and new orders handed to them, when `gate` has returned."""
         self.settings = settings or LaneSettings()
-        self._quarantine = Quarantine(options, self.settings)
-        self._lanes = [Lane(options, self.settings, self._quarantine, may_fetch) for _ in range(self.settings.lanes)]
+        self._isolation = Isolation(options, self.settings)
+        self._lanes = [Lane(options, self.settings, self._isolation, gate) for _ in range(self.settings.lanes)]
 
     async def start(self) -> None:
         """Start every lane's process, so that the first collection is as quick as any; raises StartError."""
@@ -192,7 +192,7 @@ class Lanes:
     async def close(self) -> None:
         """End every process within about two seconds."""
         await asyncio.gather(*(lane.close() for lane in self._lanes))
-        await self._quarantine.close()
+        await self._isolation.close()
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         lane = self._lane(host)

@@ -21,7 +21,7 @@ class Health(Struct, frozen=True):
     status: str = "ok"
 
 
-class Readiness:
+class ReadinessCheck:
     """One look at the database for all who ask within a second: nobody needs a key for it."""
 
     def __init__(self, check: Callable[[], Awaitable[None]]) -> None:

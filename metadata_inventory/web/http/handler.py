@@ -37,7 +37,7 @@ UNREAD_BYTES = 256 * 1024 * 1024
 LARGE_BYTES = 64 * 1024
 
 
-class Requests:
+class RequestCounter:
     """How many requests are being answered, and how much of large answers is still to be read."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Services(Struct, frozen=True, kw_only=True):
     check: Callable[[], Awaitable[None]]
     queue: Queue
     access: access.Access
-    requests: Requests
+    requests: RequestCounter
     collect_timeout_s: float
     answer_timeout_s: float
     max_request_header_bytes: int

@@ -223,7 +223,7 @@ def test_slow_transfers_do_not_hold_up_others(collecting: Collecting, origin: Or
     collecting.start(max_per_host=21)
     origin.hold("/held")
     held = [collecting.order(origin.url("/held")) for _ in range(20)]
-    collecting.exchange(*held)
+    collecting.advance(*held)
     collecting.go_on_until(lambda: origin.count("/held") == 20)
     assert isinstance(collecting.collect(origin.url("/")), Capture)
     origin.release("/held")
@@ -233,12 +233,12 @@ def test_slow_transfers_do_not_hold_up_others(collecting: Collecting, origin: Or
 def test_an_abandoned_collection_is_cut_off_and_never_reported(collecting: Collecting, origin: Origin) -> None:
     origin.hold("/held")
     order = collecting.order(origin.url("/held"))
-    collecting.exchange(order)
+    collecting.advance(order)
     collecting.go_on_until(lambda: origin.count("/held") == 1)
-    assert collecting.exchange(abandoned=(order.token, "unknown")) == {}
+    assert collecting.advance(abandoned=(order.token, "unknown")) == {}
     origin.release("/held")
     origin.wait_until(lambda: origin.closed == 1)
-    assert collecting.exchange(collecting.order(origin.url("/"))) is not None
+    assert collecting.advance(collecting.order(origin.url("/"))) is not None
 
 
 def test_bodies_are_returned_a_few_mebibytes_at_a_time(collecting: Collecting, origin: Origin) -> None:
@@ -246,10 +246,10 @@ def test_bodies_are_returned_a_few_mebibytes_at_a_time(collecting: Collecting, o
     for number in range(5):
         origin.page(f"/{number}", noise, headers=[("Content-Type", "application/octet-stream")])
     orders = [collecting.order(origin.url(f"/{number}")) for number in range(5)]
-    got = collecting.exchange(*orders, wait_ms=0)
+    got = collecting.advance(*orders, wait_ms=0)
     most = 0
     while len(got) < 5:
-        some = collecting.exchange()
+        some = collecting.advance()
         most = max(most, len(some))
         got |= some
     assert most <= 2

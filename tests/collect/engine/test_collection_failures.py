@@ -161,7 +161,7 @@ def test_a_fault_of_ours_ends_only_its_own_collection(
 
     held = collecting.order(origin.url("/held"))
     origin.hold("/held")
-    collecting.exchange(held)
+    collecting.advance(held)
     collecting.go_on_until(lambda: origin.count("/held") == 1)
     for target in ("hop.parse_codings", "collection.build_exchange", "collection.Hop"):
         with monkeypatch.context() as patched:
@@ -180,10 +180,10 @@ def test_a_fault_of_the_whole_lane_ends_what_is_in_it_and_the_lane_goes_on(
 ) -> None:
     orders = [collecting.order(origin.url("/held")) for _ in range(2)]
     origin.hold("/held")
-    collecting.exchange(orders[0])
+    collecting.advance(orders[0])
     with monkeypatch.context() as patched:
-        patched.setattr("metadata_inventory.collect.engine.multi.Pump.turn", lambda self, wait_s: 1 / 0)
-        got = collecting.exchange(orders[1])
+        patched.setattr("metadata_inventory.collect.engine.multi.Multi.turn", lambda self, wait_s: 1 / 0)
+        got = collecting.advance(orders[1])
     assert [got[order.token] for order in orders if isinstance(got[order.token], Failure)]
     assert set(got) == {order.token for order in orders}
     assert isinstance(collecting.collect(origin.url("/")), Capture)

@@ -48,7 +48,7 @@ def test_a_second_connection_has_its_own_certificate(collecting: Collecting, tls
     collecting.start(ca_file=tls_origin.ca_file)
     tls_origin.hold("/held")
     order = collecting.order(tls_origin.url("/held"))
-    collecting.exchange(order)
+    collecting.advance(order)
     collecting.go_on_until(lambda: tls_origin.count("/held") == 1)
     capture = collecting.capture(tls_origin.url("/"))
     assert tls_origin.connections == 2

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from metadata_inventory.collect.engine.host_slots import Places
+from metadata_inventory.collect.engine.host_slots import HostSlots
 from metadata_inventory.model.capture import Capture, Failure, FailureCode
 from tests.collect.conftest import Collecting
 from tests.collect.pool.lanes import collect, run, running, until
@@ -78,11 +78,11 @@ def test_a_host_that_many_redirect_to_has_no_more_than_its_number_and_others_go_
 def test_wait_for_a_place_is_told_as_blocked(collecting: Collecting, origin: Origin) -> None:
     collecting.start(max_per_host=1)
     first, second = collecting.order(hold(origin, "/1")), collecting.order(lead(origin, "/2"))
-    collecting.exchange(first)
+    collecting.advance(first)
     collecting.go_on_until(lambda: origin.count("/1") == 1)
-    collecting.exchange(second)
+    collecting.advance(second)
     go_through(collecting, origin)
-    assert collecting.exchange(wait_ms=100) == {}
+    assert collecting.advance(wait_ms=100) == {}
     origin.release("/1")
     origin.release("/2")
     quick, slow = collecting.finish(first, second)
@@ -95,11 +95,11 @@ def test_wait_for_a_place_ends_with_the_deadline_and_takes_none(collecting: Coll
     collecting.start(max_per_host=1, deadline_ms=2000)
     older = collecting.order(lead(origin, "/older"))
     origin.hold("/to/older")
-    collecting.exchange(older)
+    collecting.advance(older)
     collecting.go_on_until(lambda: origin.count("/to/older") == 1)
-    assert collecting.exchange(wait_ms=500) == {}
+    assert collecting.advance(wait_ms=500) == {}
     holder = collecting.order(hold(origin, "/holder"))  # outlasts the one that waits for its place
-    collecting.exchange(holder)
+    collecting.advance(holder)
     collecting.go_on_until(lambda: origin.count("/holder") == 1)
     origin.release("/to/older")
     (failure,) = collecting.finish(older)
@@ -113,7 +113,7 @@ def test_wait_for_a_place_ends_with_the_deadline_and_takes_none(collecting: Coll
     assert 500 < (second.timings_ms.blocked or 0) < 2000
     assert second.timings_ms.connect is None
     younger = collecting.order(origin.url("/", host=TARGET))
-    collecting.exchange(younger)
+    collecting.advance(younger)
     origin.release("/holder")
     assert isinstance(collecting.finish(younger)[0], Capture)
     assert arrived(origin) == ["/holder", "/"]
@@ -126,10 +126,10 @@ def test_an_abandoned_collection_leaves_its_place_and_its_wait(
     collecting.start(max_per_host=1)
     orders = [collecting.order(hold(origin, "/0")), *(collecting.order(lead(origin, path)) for path in ("/1", "/2"))]
     for path, order in zip(("/0", "/to/1", "/to/2"), orders, strict=True):
-        collecting.exchange(order)
+        collecting.advance(order)
         collecting.go_on_until(lambda path=path: origin.count(path) == 1)
         go_through(collecting, origin)
-    collecting.exchange(abandoned=tuple(orders[number].token for number in abandoned), wait_ms=0)
+    collecting.advance(abandoned=tuple(orders[number].token for number in abandoned), wait_ms=0)
     origin.release("/2")
     if 0 not in abandoned:
         go_through(collecting, origin)
@@ -158,7 +158,7 @@ def test_a_redirect_within_its_host_keeps_the_place(collecting: Collecting, orig
     origin.page("/3")
     origin.hold("/1")
     orders = [collecting.order(origin.url(path, host=TARGET)) for path in ("/1", "/")]
-    collecting.exchange(*orders)
+    collecting.advance(*orders)
     collecting.go_on_until(lambda: origin.count("/1") == 1)
     origin.release("/1")
     assert {type(outcome) for outcome in collecting.finish(*orders)} == {Capture}
@@ -174,12 +174,12 @@ def test_a_certificate_that_is_overlooked_keeps_the_place(collecting: Collecting
 # --- the places themselves
 
 
-def let_in(places: Places) -> list[str]:
+def let_in(places: HostSlots) -> list[str]:
     return list(iter(places.take, None))
 
 
 def test_first_hops_and_redirected_ones_are_let_in_by_turns() -> None:
-    places = Places(at_once=1)
+    places = HostSlots(at_once=1)
     assert places.enter("holder", "a", redirected=False)
     for token in ("r1", "r2", "r3", "r4"):
         assert not places.enter(token, "a", redirected=True)
@@ -195,7 +195,7 @@ def test_first_hops_and_redirected_ones_are_let_in_by_turns() -> None:
 
 
 def test_places_are_forgotten_when_nothing_is_left() -> None:
-    places = Places(at_once=2)
+    places = HostSlots(at_once=2)
     tokens = [f"{host}{number}" for host in "ab" for number in range(6)]
     entered = [places.enter(token, token[0], redirected=token[1] in "246") for token in tokens]
     assert sum(entered) == 4
@@ -208,7 +208,7 @@ def test_places_are_forgotten_when_nothing_is_left() -> None:
 
 
 def test_a_place_is_kept_for_the_same_host_alone() -> None:
-    places = Places(at_once=1)
+    places = HostSlots(at_once=1)
     assert places.enter("one", "a", redirected=False)
     places.leave("one", unless="a")
     assert places.enter("one", "a", redirected=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from metadata_inventory.collect.engine import resolver as module
-from metadata_inventory.collect.engine.engine import Worker
-from metadata_inventory.collect.engine.resolver import Answer, Names
+from metadata_inventory.collect.engine.engine import Engine
+from metadata_inventory.collect.engine.resolver import Resolution, Resolver
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, FailureCode
 from metadata_inventory.model.destinations import DestinationPolicy
@@ -52,16 +52,16 @@ def resolver() -> Iterator[HeldNames]:
 
 
 class Looking:
-    """Names, and a wait for what they answer."""
+    """A resolver, and a wait for what they answer."""
 
     def __init__(self, resolver: Callable[[str], tuple[str, ...]], *, at_once: int = 4, per_domain: int = 2) -> None:
         self._woken = threading.Event()
-        self.names = Names(
+        self.names = Resolver(
             at_once=at_once, per_domain=per_domain, cache_ms=60_000, wake=self._woken.set, resolve=resolver
         )
 
-    def take(self, count: int = 1) -> dict[str, Answer]:
-        got: dict[str, Answer] = {}
+    def take(self, count: int = 1) -> dict[str, Resolution]:
+        got: dict[str, Resolution] = {}
         deadline = time.monotonic() + DEADLINE_S
         while len(got) < count:
             assert self._woken.wait(deadline - time.monotonic())
@@ -72,7 +72,7 @@ class Looking:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "2001:db8::1"])
 def test_an_address_is_not_looked_up(resolver: HeldNames, host: str) -> None:
-    assert Looking(resolver).names.ask("t", host) == Answer()
+    assert Looking(resolver).names.ask("t", host) == Resolution()
     assert resolver.asked == []
 
 
@@ -85,7 +85,7 @@ def test_a_name_is_asked_for_once_and_then_remembered(resolver: HeldNames) -> No
     got = looking.take(2)
     assert got["a"].addresses == got["b"].addresses == ("192.0.2.1", "2001:db8::1")
     assert got["a"].took_ms is not None
-    assert looking.names.ask("c", "slow.test") == Answer(addresses=("192.0.2.1", "2001:db8::1"))
+    assert looking.names.ask("c", "slow.test") == Resolution(addresses=("192.0.2.1", "2001:db8::1"))
     assert resolver.asked == ["slow.test"]
 
 
@@ -154,20 +154,20 @@ def origin() -> Iterator[Origin]:
 @dataclass
 class Working:
     resolver: HeldNames
-    workers: list[Worker] = field(default_factory=list)
+    workers: list[Engine] = field(default_factory=list)
 
-    def start(self, *allow: str, **options: int) -> Worker:
+    def start(self, *allow: str, **options: int) -> Engine:
         policy = DestinationPolicy.parse(allow or ["127.0.0.0/8", "192.0.2.0/24"])
-        worker = Worker(CollectorOptions(destinations=policy, **options), resolve=self.resolver)  # type: ignore[arg-type]
+        worker = Engine(CollectorOptions(destinations=policy, **options), resolve=self.resolver)  # type: ignore[arg-type]
         self.workers.append(worker)
         return worker
 
-    def collect(self, worker: Worker, url: str) -> Capture | Failure:
-        got = dict(worker.exchange([CollectionOrder(token="asked", url=url)], (), 0))
+    def collect(self, worker: Engine, url: str) -> Capture | Failure:
+        got = dict(worker.advance([CollectionOrder(token="asked", url=url)], (), 0))
         deadline = time.monotonic() + DEADLINE_S
         while "asked" not in got:
             assert time.monotonic() < deadline
-            got |= dict(worker.exchange((), (), 50))
+            got |= dict(worker.advance((), (), 50))
         return got["asked"]
 
 
@@ -193,7 +193,7 @@ def test_a_name_is_dialled_where_it_leads(working: Working, origin: Origin, host
 def test_names_that_nobody_answers_do_not_hold_up_others(working: Working, origin: Origin) -> None:
     worker = working.start(max_unresolved_names=8, max_unresolved_per_domain=4)
     slow = [CollectionOrder(token=f"slow-{n}", url=f"http://slow{n}.stalled.example/") for n in range(100)]
-    assert worker.exchange(slow, (), 0) == ()
+    assert worker.advance(slow, (), 0) == ()
     working.resolver.wait_for(4)
     working.resolver.known["quick.test.example"] = ("127.0.0.1",)
     working.resolver.known["quick.example.org"] = ("127.0.0.1",)
@@ -229,9 +229,9 @@ def test_of_several_addresses_only_allowed_ones_are_dialled(working: Working, or
 
 def test_an_abandoned_look_up_is_forgotten(working: Working) -> None:
     worker = working.start()
-    worker.exchange([CollectionOrder(token="slow", url="http://slow.example/")], (), 0)
+    worker.advance([CollectionOrder(token="slow", url="http://slow.example/")], (), 0)
     working.resolver.wait_for(1)
-    worker.exchange((), ("slow",), 0)
+    worker.advance((), ("slow",), 0)
     working.resolver.let_go.set()
     assert isinstance(working.collect(worker, "http://none.example/"), Failure)
 
@@ -242,17 +242,17 @@ def test_a_thousand_that_wait_for_a_host_may_end_at_once(working: Working, origi
     working.resolver.known["a.example"] = ("127.0.0.1",)
     origin.page("/held")
     origin.hold("/held")
-    worker.exchange([CollectionOrder(token="held", url=origin.url("/held", host="a.example"))], (), 0)
-    wait_until(lambda: worker.exchange((), (), 10) == () and origin.count("/held") == 1, DEADLINE_S)
+    worker.advance([CollectionOrder(token="held", url=origin.url("/held", host="a.example"))], (), 0)
+    wait_until(lambda: worker.advance((), (), 10) == () and origin.count("/held") == 1, DEADLINE_S)
     working.resolver.known["a.example"] = ("10.1.2.3",)
     url = origin.url("/", host="a.example")
-    got = dict(worker.exchange([CollectionOrder(token=str(number), url=url) for number in range(1500)], (), 100))
+    got = dict(worker.advance([CollectionOrder(token=str(number), url=url) for number in range(1500)], (), 100))
     assert got == {}
     origin.release("/held")
     deadline = time.monotonic() + DEADLINE_S
     while len(got) < 1501:
         assert time.monotonic() < deadline
-        got |= dict(worker.exchange((), (), 50))
+        got |= dict(worker.advance((), (), 50))
     assert isinstance(got.pop("held"), Capture)
     codes = {outcome.code for outcome in got.values() if isinstance(outcome, Failure)}
     assert codes == {FailureCode.DESTINATION_IP_PROHIBITED}

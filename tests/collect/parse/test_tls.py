@@ -21,7 +21,13 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metadata_inventory.collect.parse.tls import HOSTNAME_MISMATCH, Session, build_tls, parse_certificate, read_session
+from metadata_inventory.collect.parse.tls import (
+    HOSTNAME_MISMATCH,
+    TlsParameters,
+    build_tls,
+    parse_certificate,
+    read_parameters,
+)
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 DAY = dt.timedelta(days=1)
@@ -218,13 +224,13 @@ def test_reason_is_the_callers_when_libcurl_did_not_verify(tmp_path: Path) -> No
     ],
 )
 def test_other_lines_change_nothing(line: str) -> None:
-    known = Session("TLSv1.2", "AES", "h2", "x")
-    assert read_session(line, known) == known
+    known = TlsParameters("TLSv1.2", "AES", "h2", "x")
+    assert read_parameters(line, known) == known
 
 
 @given(st.text(max_size=100))
 def test_no_line_raises(line: str) -> None:
-    read_session(line)
+    read_parameters(line)
     build_tls([line], line, line)
 
 

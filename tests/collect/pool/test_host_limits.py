@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from metadata_inventory.collect.options import CollectorOptions, LaneSettings
-from metadata_inventory.collect.pool.host_limits import Hosts
+from metadata_inventory.collect.pool.host_limits import HostLimits
 from metadata_inventory.collect.pool.lanes import Lane, Lanes
 from metadata_inventory.model.capture import Capture
 from tests.collect.conftest import HOSTS, LOOPBACK
@@ -95,7 +95,7 @@ def test_an_order_that_waits_for_its_hosts_gap_can_be_given_up(origin: Origin) -
 
 
 def test_hosts_are_forgotten_when_nothing_of_them_is_left() -> None:
-    hosts = Hosts(at_once=2, gap_s=0.01)
+    hosts = HostLimits(at_once=2, gap_s=0.01)
     for number in range(1000):
         name = f"host-{number}"
         hosts.enter(name)
@@ -112,7 +112,7 @@ def test_hosts_are_forgotten_when_nothing_of_them_is_left() -> None:
     ("gap_s", "expected", "then"), [(0.0, 16, 15), (0.1, 16, 15), (0.9, 3, 2), (1.9, 2, 1), (60.0, 1, 0)]
 )
 def test_no_more_wait_for_their_gap_than_start_soon(gap_s: float, expected: int, then: int) -> None:
-    hosts = Hosts(16, gap_s)
+    hosts = HostLimits(16, gap_s)
     assert hosts.room("a") == expected
     hosts.enter("a")
     assert hosts.room("a") == expected - 1
@@ -131,7 +131,7 @@ def test_room_is_what_those_who_are_about_to_come_leave() -> None:
 
 
 def test_gap_that_ends_between_two_questions_is_not_waited_for_without_end() -> None:
-    hosts = Hosts(16, 0.05)
+    hosts = HostLimits(16, 0.05)
     hosts.enter("a")
     hosts.start("a")
     hosts.enter("a")

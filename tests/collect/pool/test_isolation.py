@@ -120,7 +120,7 @@ def test_what_an_outside_kill_hits_is_collected_again_together(origin: Origin) -
     run(test())
 
 
-@pytest.mark.parametrize("alone", [False, True], ids=["in a lane", "in quarantine"])
+@pytest.mark.parametrize("alone", [False, True], ids=["in a lane", "in isolation"])
 def test_forkservers_lost_again_and_again_cost_no_collection(origin: Origin, alone: bool) -> None:
     async def test() -> None:
         async with running() as lanes:
@@ -171,19 +171,19 @@ def test_what_was_given_up_leaves_no_blame_to_the_one_beside_it(
     origin: Origin, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
     """The process falls silent before it hears that one of the two was given up: either could have been the one."""
-    exchange = LaneProcess.exchange
+    advance = LaneProcess.advance
 
-    async def exchange_with_the_silenced(process: LaneProcess, orders: Any, abandoned: Any, wait_ms: int) -> Results:
+    async def advance_with_the_silenced(process: LaneProcess, orders: Any, abandoned: Any, wait_ms: int) -> Results:
         if abandoned:
             children()[0].suspend()
-        return await exchange(process, orders, abandoned, wait_ms)
+        return await advance(process, orders, abandoned, wait_ms)
 
     async def test() -> None:
         async with running(lanes=1, patience_s=0.5) as lanes:
             origin.hold("/held")
             given_up, kept = await begin(lanes, origin, "/held", HOSTS[:2])
             if told:
-                monkeypatch.setattr(LaneProcess, "exchange", exchange_with_the_silenced)
+                monkeypatch.setattr(LaneProcess, "advance", advance_with_the_silenced)
             else:
                 children()[0].suspend()
             given_up.cancel()
@@ -221,7 +221,7 @@ def test_an_order_that_waits_for_quarantine_can_be_given_up(origin: Origin, monk
             origin.hold("/held")
             (held,) = await begin(lanes, origin, "/held", HOSTS[:1], alone=True)
             given_up, kept = (asyncio.create_task(collect(lanes, origin, path, alone=True)) for path in ("/up", "/"))
-            await until(lambda: len(lanes._quarantine._groups) == 2)
+            await until(lambda: len(lanes._isolation._groups) == 2)
             given_up.cancel()
             await asyncio.gather(given_up, return_exceptions=True)
             assert lanes.room(HOSTS[0]) == 14
@@ -257,7 +257,7 @@ def test_closing_ends_what_is_in_quarantine_and_what_waits_for_it(
             origin.hold("/held")
             tasks = await begin(lanes, origin, "/held", HOSTS[:1], alone=True)
             tasks.append(asyncio.create_task(collect(lanes, origin, alone=True)))
-            await until(lambda: len(lanes._quarantine._groups) == 1)
+            await until(lambda: len(lanes._isolation._groups) == 1)
             for process in children():
                 process.suspend()  # what does not answer is not waited for
             began_at = time.monotonic()
@@ -268,7 +268,7 @@ def test_closing_ends_what_is_in_quarantine_and_what_waits_for_it(
     run(test())
 
 
-@pytest.mark.parametrize("alone", [False, True], ids=["in a lane", "in quarantine"])
+@pytest.mark.parametrize("alone", [False, True], ids=["in a lane", "in isolation"])
 def test_what_waits_for_processes_that_do_not_start_is_told_so(
     origin: Origin, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
@@ -286,7 +286,7 @@ def test_what_waits_for_processes_that_do_not_start_is_told_so(
             with monkeypatch.context() as patched:
                 patched.setattr(entry, "start", os.abort)  # pickled by name: it is the child that cannot start
                 patched.setattr(LaneProcess, "start", counted_start)
-                process = lanes._lanes[0]._carrier._process
+                process = lanes._lanes[0]._handle._process
                 assert process is not None
                 children()[0].kill()
                 await until(lambda: not process.alive)

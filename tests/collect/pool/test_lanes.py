@@ -19,7 +19,7 @@ import pytest
 
 from metadata_inventory.collect.engine import entry
 from metadata_inventory.collect.options import CollectorOptions
-from metadata_inventory.collect.pool.lane_process import LaneLost, LaneProcess
+from metadata_inventory.collect.pool.lane_process import LaneProcess, LaneProcessLost
 from metadata_inventory.collect.pool.lanes import Lanes
 from metadata_inventory.errors import CollectorUnavailable, StartError
 from metadata_inventory.model.capture import Capture, Failure, FailureCode
@@ -169,7 +169,7 @@ def test_a_child_killed_in_idleness_costs_no_collection(
         async with running(lanes=1) as lanes:
             victim = children()[0]
             victim.kill()
-            process = lanes._lanes[0]._carrier._process
+            process = lanes._lanes[0]._handle._process
             assert process is not None
             await until(lambda: bool(process._pool and process._pool._broken))
             await until(lambda: not process.alive)  # its exit code may have been read before the pipe is closed
@@ -228,7 +228,7 @@ def test_a_forkserver_that_stands_still_is_not_waited_for_beyond_the_bound() -> 
             process = LaneProcess(CollectorOptions(destinations=LOOPBACK))
             server.suspend()
             try:
-                with pytest.raises(LaneLost):
+                with pytest.raises(LaneProcessLost):
                     await asyncio.wait_for(process.start(0.5), DEADLINE_S / 3)
                 await asyncio.wait_for(process.end(), DEADLINE_S / 3)
             finally:
