@@ -1,4 +1,4 @@
-"""How the service's own tasks are ended."""
+"""Cancels asyncio tasks and waits until they have ended."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-# A task that was cancelled and has not ended is asked again this often.
-AGAIN_S = 0.5
+# A task that was cancelled and still runs is cancelled again after this time.
+REPEAT_S = 0.5
 
 
-async def break_off(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks and wait until they have ended, however they end.
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks and return once all of them have ended; their results and exceptions are dropped.
 
-    Asking once is not enough: on Python 3.11 `asyncio.wait_for`, which the database's driver waits in, swallows a
-    cancellation that comes in the moment in which what it waits for arrives; the task then goes on.
-    So a task must not wait for longer than AGAIN_S while it cleans up: what takes time is ended by its owner.
+    One cancellation is not enough: on Python 3.11 `asyncio.wait_for`, in which the database's driver waits, swallows a
+    cancellation that arrives together with the result it waits for, and the task goes on. So tasks are cancelled again
+    every REPEAT_S. A task must therefore not await anything for longer than that while it cleans up.
     """
-    left = set(tasks)
-    while left:
-        for task in left:
+    running = set(tasks)
+    while running:
+        for task in running:
             task.cancel()
-        ended, left = await asyncio.wait(left, timeout=AGAIN_S)
-        await asyncio.gather(*ended, return_exceptions=True)  # retrieved
+        ended, running = await asyncio.wait(running, timeout=REPEAT_S)
+        await asyncio.gather(*ended, return_exceptions=True)  # so that asyncio does not report them as never retrieved

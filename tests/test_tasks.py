@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from metadata_inventory.storage.connection import Connection
-from metadata_inventory.tasks import break_off
+from metadata_inventory.tasks import cancel_and_wait
 
 
 @pytest.mark.gen_test
@@ -22,10 +22,10 @@ async def test_what_swallows_a_cancellation_is_asked_again() -> None:
 
     task = asyncio.create_task(work())
     await asyncio.sleep(0)  # it waits
-    await break_off([task])
+    await cancel_and_wait([task])
     assert (len(asked), str(task.exception())) == (2, "an end of its own")
-    await break_off([task])  # one that has ended already
-    await break_off([])
+    await cancel_and_wait([task])  # one that has ended already
+    await cancel_and_wait([])
 
 
 @pytest.mark.gen_test

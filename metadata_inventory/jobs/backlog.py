@@ -1,6 +1,7 @@
-"""The jobs that wait in the database: looked through whenever there may be room, oldest first, and counted.
+"""The jobs in the database that no worker holds: read whenever a lane may have a free slot, oldest first, and counted.
 
-A host that has no room is left out of the rest of a look, so that however much of it waits, others are found behind it.
+A host that has no slot is left out of the rest of a look, so that the jobs of other hosts behind it are found, however
+many of its jobs wait.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ from metadata_inventory.ports import ClaimStore
 
 logger = logging.getLogger(__name__)
 
-# How often the backlog is looked through when nothing tells of work; with the lease this bounds a reclaim.
+# The longest pause between two looks; together with the lease it bounds how late a lost worker's job is taken.
 POLL_S = 1.0
-# Between two looks, however much is told of.
+# The shortest pause between two looks.
 PAUSE_S = 0.02
-# Read at once, and how many times in one look.
+# Jobs read at once, and pages of them in one look.
 PAGE = 100
 PAGES = 20
-# A count of what waits is believed for so long, or for so many times what it took.
+# How long a count of the waiting jobs is used: COUNT_S, or COUNT_SHARE times as long as counting took.
 COUNT_S = 1.0
 COUNT_SHARE = 5
-# So many may go before what waits for their host; then one of those that wait is taken.
-MAX_OVERTAKERS = 8
+# Collections of a host that may start before its waiting jobs; after them, one of the waiting jobs is taken.
+MAX_SKIPS = 8
 
 
 class Backlog:
-    """`take` begins an attempt at a due job, and says whether there was room for it; `has_room` only says that.
+    """`take` starts an attempt at a due job and says whether a lane had a slot for it; `has_room` only says that.
 
-    `full`: there is no room for any host.
+    `full` says that no host has a slot. `limit` bounds the jobs that wait.
     """
 
     def __init__(
@@ -53,54 +54,52 @@ class Backlog:
         self._has_room = has_room
         self._full = full
         self._limit = limit
-        self._stirred = asyncio.Event()
-        self._crowded: set[str] = set()  # hosts of which jobs wait for want of room …
-        self._noted: set[str] = set()  # … those among them that were told of since the look under way began
-        self._overtakers: Counter[str] = Counter()  # by host, since one of its waiting jobs was taken
+        self._wanted = asyncio.Event()  # set: look again
+        self._waiting_hosts: set[str] = set()  # hosts with jobs that wait for a slot …
+        self._new_hosts: set[str] = set()  # … and those of them that were noted since the present look began
+        self._skips: Counter[str] = Counter()  # by host, since one of its waiting jobs was taken
         self._looking = False
         self._counting: asyncio.Task[None] | None = None
-        self._counted_until = float("-inf")
+        self._count_until = float("-inf")
         self._count = 0
-        self._by_host: Counter[str] = Counter()  # of hosts that have many, and of what was put down since the count
+        self._by_host: Counter[str] = Counter()  # of hosts with many jobs, and of jobs that were added since the count
 
-    def holds(self, host: str) -> bool:
-        """Whether jobs of the host are known to wait: what comes later must not start before them."""
-        return host in self._crowded
+    def has_waiting(self, host: str) -> bool:
+        """Whether jobs of the host are known to wait for a slot: later collections must not start before them."""
+        return host in self._waiting_hosts
 
-    def lets_pass(self, host: str) -> bool:
-        """Whether one more collection may start before those that wait for its host: MAX_OVERTAKERS in a row may."""
-        if self._overtakers[host] >= MAX_OVERTAKERS:
+    def allow_skip(self, host: str) -> bool:
+        """Whether one more collection may start before the host's waiting jobs: MAX_SKIPS in a row may."""
+        if self._skips[host] >= MAX_SKIPS:
             return False
-        self._overtakers[host] += 1
+        self._skips[host] += 1
         return True
 
-    def note(self, host: str) -> None:
-        """A job of the host was put down because there was no room."""
-        self._crowded.add(host)
-        self._noted.add(host)
+    def note_waiting(self, host: str) -> None:
+        """A job of the host was put into the backlog because it had no slot."""
+        self._waiting_hosts.add(host)
+        self._new_hosts.add(host)
 
-    def room_made(self) -> None:
-        """Look through the backlog now, if anything was left there."""
-        if self._crowded or self._looking:
-            self._stirred.set()
+    def wake(self) -> None:
+        """A slot may be free: look now, if any job is known to wait."""
+        if self._waiting_hosts or self._looking:
+            self._wanted.set()
 
-    def due_in(self, delay_s: float) -> None:
-        """A job becomes due after `delay_s`; it is looked for then."""
-        asyncio.get_running_loop().call_later(delay_s, self._stirred.set)
+    def wake_in(self, delay_s: float) -> None:
+        """Look after `delay_s`, when a job becomes due."""
+        asyncio.get_running_loop().call_later(delay_s, self._wanted.set)
 
     async def is_full(self, host: str) -> bool:
-        """Whether enough waits already, for one more of the host: it may have as many as there are places left.
+        """Whether no further job of the host may wait. A host may have as many jobs waiting as there are places left.
 
-        So a host alone gets half of all places, two a third each, and however many have much, one that has nothing
-        waiting finds a place. The count is at most a second old, or a few times what it took, and made once for
-        all who ask meanwhile.
-
-        Raises StorageUnavailable, to all of them at once.
+        So one host alone gets half of all places, two get a third each, and a host that has nothing waiting finds a
+        place however many the others have. The count is at most COUNT_S old, or a few times as old as counting took;
+        one count serves all callers that ask meanwhile, and its StorageUnavailable is raised to all of them.
         """
-        if time.monotonic() >= self._counted_until:
+        if time.monotonic() >= self._count_until:
             if self._counting is None:
                 self._counting = asyncio.create_task(self._recount())
-                self._counting.add_done_callback(self._counted)
+                self._counting.add_done_callback(self._end_count)
             await asyncio.shield(self._counting)
         free = self._limit - self._count
         if free <= 0 or self._by_host[host] > free:
@@ -112,57 +111,60 @@ class Backlog:
     async def _recount(self) -> None:
         began_at = time.monotonic()
         count = await self._store.backlog(self._limit)
-        # Below a quarter of all places no host has more than its share, and what comes until the next count is noted.
+        # Below a quarter of all places no host has more than its share, and jobs added until the next count are noted.
         many = await self._store.backlog_by_host(max(1, self._limit // 100)) if 4 * count > self._limit else {}
         self._count, self._by_host = count, Counter(many)
         ended_at = time.monotonic()
-        self._counted_until = ended_at + max(COUNT_S, COUNT_SHARE * (ended_at - began_at))
+        self._count_until = ended_at + max(COUNT_S, COUNT_SHARE * (ended_at - began_at))
 
-    def _counted(self, counting: asyncio.Task[None]) -> None:
+    def _end_count(self, counting: asyncio.Task[None]) -> None:
         self._counting = None
         if not counting.cancelled():
-            counting.exception()  # retrieved: whoever asked may have gone
+            counting.exception()  # retrieved here, since every caller may have gone
 
     async def watch(self) -> None:
-        """Take what waits, and what a lost process left behind, whenever there is room; until cancelled."""
+        """Take due jobs, and those of lost workers, whenever a lane has a slot; until cancelled."""
         while True:
-            self._stirred.clear()
-            self._noted.clear()
+            self._wanted.clear()
+            self._new_hosts.clear()
             self._looking = True
             try:
-                left = await self._look_through()
-                # Who came meanwhile and finds room now is looked for at once, and need not hold others back.
-                self._crowded = left | {host for host in self._noted if not self._has_room(host)}
-                self._overtakers = Counter({host: n for host, n in self._overtakers.items() if host in self._crowded})
-                if self._noted - self._crowded:
-                    self._stirred.set()
+                self._conclude_look(await self._look())
             except StorageUnavailable:
-                pass  # the adapter has logged it; the next look is soon enough
+                pass  # the store has logged it; the next look comes soon
             except Exception:
                 logger.exception("the backlog cannot be read")
             self._looking = False
             await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):  # not wait_for: on 3.11 that can swallow a cancellation
-                    await self._stirred.wait()
+                    await self._wanted.wait()
 
-    async def _look_through(self) -> set[str]:
-        """Take what there is room for; the hosts of which something was, or may have been, left."""
-        crowded: set[str] = set()
+    def _conclude_look(self, left: set[str]) -> None:
+        """`left` are the hosts of which jobs were left. A host that was noted meanwhile and has a slot is looked for
+        at once, and does not count as waiting."""
+        self._waiting_hosts = left | {host for host in self._new_hosts if not self._has_room(host)}
+        self._skips = Counter({host: count for host, count in self._skips.items() if host in self._waiting_hosts})
+        if self._new_hosts - self._waiting_hosts:
+            self._wanted.set()
+
+    async def _look(self) -> set[str]:
+        """Take what there are slots for; the hosts of which jobs were left, or may have been."""
+        left: set[str] = set()
         last: Cursor | None = None
         for _ in range(PAGES):
             if self._full():
-                return self._crowded | crowded
-            due = await self._store.due(PAGE, after=last, except_hosts=crowded)
+                return self._waiting_hosts | left
+            due = await self._store.due(PAGE, after=last, except_hosts=left)
             for entry in due.entries:
                 url = recall(entry.normalized_url)
-                if url.host in crowded:
+                if url.host in left:
                     continue
                 if self._take(url, entry):
-                    del self._overtakers[url.host]
+                    del self._skips[url.host]
                 else:
-                    crowded.add(url.host)
+                    left.add(url.host)
             last = due.last
             if last is None:
                 break
-        return crowded
+        return left

@@ -1,8 +1,9 @@
-"""Who collects what in this process: claims jobs when there is room for them, renews their leases, lets go of them.
+"""Claims jobs for this worker, runs their attempts, and releases what is unfinished in the end.
 
-An attempt is one claim and what comes of it; it is owned by a task here. Whoever waits for a URL waits for its
-attempt: in this process on a future, else by reading the store. A lease that was lost ends its attempt at once, since
-somebody else is collecting; what it brought would change nothing.
+A job is claimed only when a lane has a free slot; otherwise it is put into the backlog. Each attempt is owned by a task
+here. A caller that waits for a URL waits for its attempt: for one of this worker on its state, for another worker's by
+reading the store. When a lease is lost, its attempt ends at once: another worker collects the URL, and this outcome
+would not be accepted.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ from datetime import datetime
 from typing import Any
 
 from metadata_inventory.errors import InventoryError, QueueFull, StorageUnavailable
+from metadata_inventory.jobs.attempt import Attempt, AttemptState
 from metadata_inventory.jobs.backlog import Backlog
-from metadata_inventory.jobs.execution import Attempt, Execution
+from metadata_inventory.jobs.execution import Execution
 from metadata_inventory.jobs.memory_gate import MemoryGate
+from metadata_inventory.jobs.renewal import LeaseTimes, Renewal
 from metadata_inventory.model.policy import CollectPolicy
 from metadata_inventory.model.record import ClaimRequest, Entry, Lease
 from metadata_inventory.model.urls import NormalizedUrl
 from metadata_inventory.ports import ClaimStore, Collector, RecordStore
-from metadata_inventory.tasks import break_off
+from metadata_inventory.tasks import cancel_and_wait
 
 logger = logging.getLogger(__name__)
 
-# How long giving back what is left may take in the end.
-HAND_BACK_S = 2.0
-# A collection is broken off after this part of its lease; what is left is for the breaking off.
-FENCE = 0.95
-# Somebody else's attempt is looked for this often.
+# How long releasing unfinished jobs may take in the end.
+RELEASE_S = 2.0
+# The first and the longest pause between two looks at another worker's attempt.
 FOREIGN_POLL_S = (0.05, 0.5)
 
 
 class Dispatcher:
-    """`longest_s` bounds an attempt, whatever holds it up: its lease is not renewed after that, and others take it."""
+    """`owner` names this worker in its leases; `queue_limit` bounds the jobs that wait in the database."""
 
     def __init__(
         self,
@@ -49,51 +50,47 @@ class Dispatcher:
         *,
         now: Callable[[], datetime],
         owner: str,
-        lease_s: float,
-        renew_s: float,
-        longest_s: float,
+        times: LeaseTimes,
         queue_limit: int,
     ) -> None:
         self._store = store
         self._records = records
         self._collector = collector
+        self._attempts: dict[str, Attempt] = {}
         self._execution = Execution(store, collector, policy, gate, now=now)
+        self._renewal = Renewal(store, self._attempts, times)
         self._backlog = Backlog(store, self._take, self._has_room, collector.full, limit=queue_limit)
         self._now = now
         self._owner = owner
-        self._lease_s = lease_s
-        self._renew_s = renew_s
-        self._longest_s = longest_s
-        self._attempts: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._watching: asyncio.Task[None] | None = None
-        self._left: list[Lease] = []
+        self._watch: asyncio.Task[None] | None = None
+        self._unfinished: list[Lease] = []
         self._closing = False
 
     def start(self) -> None:
-        self.spawn(self._renew_leases())
-        self._watching = self.spawn(self._backlog.watch())
+        self.spawn(self._renewal.run())
+        self._watch = self.spawn(self._backlog.watch())
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more work, let what is under way end within `grace_s`, and break the rest off."""
+        """Claim nothing more, let attempts end within `grace_s`, and cancel the rest."""
         self._closing = True
-        if self._watching is not None:
-            self._watching.cancel()
-        under_way = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
-        if under_way:
-            await asyncio.wait(under_way, timeout=grace_s)
-        self._left = [attempt.lease for attempt in self._attempts.values() if attempt.held]
-        await break_off(self._tasks)
+        if self._watch is not None:
+            self._watch.cancel()
+        running = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
+        if running:
+            await asyncio.wait(running, timeout=grace_s)
+        self._unfinished = [attempt.lease for attempt in self._attempts.values() if attempt.job is not None]
+        await cancel_and_wait(self._tasks)
 
-    async def give_back(self) -> None:
-        """Let others take what was broken off; to be called when nothing here collects it any more."""
-        given_back = (self._store.release(lease) for lease in self._left)
+    async def release_unfinished(self) -> None:
+        """Release the jobs whose attempts `stop` cancelled; call it once no lane process collects them any more."""
+        releases = (self._store.release(lease) for lease in self._unfinished)
         with contextlib.suppress(TimeoutError):  # then the leases run out
-            async with asyncio.timeout(HAND_BACK_S):
-                await asyncio.gather(*given_back, return_exceptions=True)
+            async with asyncio.timeout(RELEASE_S):
+                await asyncio.gather(*releases, return_exceptions=True)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run in the background, owned here: its errors are logged, `stop` ends it."""
+        """Run in the background: errors are logged, `stop` ends the task."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -108,17 +105,20 @@ class Dispatcher:
         run_now: bool = False,
         skip_queue: bool = False,
     ) -> Entry:
-        """Owe the URL's collection durably, start it when there is room, and say who has the job now.
+        """Store durably that a collection of the URL is owed, start it when a lane has a slot, and return the entry.
 
-        `known_settled` and `run_now` as in `ClaimRequest`; with `skip_queue` it goes before what waits for its host.
-        Raises QueueFull, with nothing left behind, and StorageUnavailable, after which the claim may still land.
+        `known_settled` and `run_now` are those of `ClaimRequest`. With `skip_queue` the collection may start before
+        jobs of its host that wait. Raises QueueFull, after which nothing is stored, and StorageUnavailable, after
+        which the claim may still land.
         """
-        while (under_way := self._attempts.get(url.id)) is not None:
-            entry = await asyncio.shield(under_way.answer)
-            if under_way.held or not run_now:
+        while (attempt := self._attempts.get(url.id)) is not None:
+            entry = await attempt.wait_for_claim()
+            if attempt.job is not None or not run_now:
                 return entry
-            await under_way.ended.wait()  # it took nothing, and asked for less than we do
-        lease = Lease(url, self._owner, uuid.uuid4().hex) if self._may_start(url.host, skip_queue=skip_queue) else None
+            await attempt.wait_for(
+                AttemptState.ENDED
+            )  # it did not get the job, and `run_now` asks for more than it did
+        lease = self._make_lease(url) if self._may_start(url.host, skip_queue=skip_queue) else None
         request = ClaimRequest(
             url=url,
             given_url=given_url,
@@ -128,35 +128,27 @@ class Dispatcher:
             run_now=run_now,
         )
         if lease is not None:
-            return await asyncio.shield(self._attempt(request, lease).answer)
-        if await self._backlog.is_full(url.host):
-            waiting = await self._records.find(url)
-            if waiting is None or waiting.job is None:
-                raise QueueFull
-        entry = await self._store.claim(request)
-        self._backlog.note(url.host)
-        if self._has_room(url.host):
-            self._backlog.room_made()
-        return entry
+            return await self._start(request, lease).wait_for_claim()
+        return await self._put_into_backlog(request)
 
-    async def settled(self, url: NormalizedUrl, seen: Entry, timeout_s: float) -> Entry | None:
-        """The entry once the attempt that `seen` shows has ended, whoever makes it; None when the time is over.
+    async def wait_settled(self, url: NormalizedUrl, seen: Entry, timeout_s: float) -> Entry | None:
+        """The entry once the attempt that `seen` shows has ended, in whatever worker; None when the time is over.
 
-        Raises StorageUnavailable, also when an outcome is there and the database does not take it.
+        Raises StorageUnavailable, also when the outcome is known and the database does not take it.
         """
         deadline = time.monotonic() + timeout_s
         pause_s, longest_s = FOREIGN_POLL_S
         while True:
-            attempt = self._attempts.get(url.id)  # it may begin here while we look elsewhere
+            attempt = self._attempts.get(url.id)  # looked for each time: it may begin here meanwhile
             if attempt is not None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(deadline - time.monotonic()):
-                        await attempt.unblocked.wait()
-                if attempt.unblocked.is_set() and not attempt.ended.is_set():
+                        await attempt.wait_for(AttemptState.UNSETTLED)
+                if attempt.state is AttemptState.UNSETTLED:
                     raise StorageUnavailable
-                accepted = attempt.accepted
-                if accepted is not None and (accepted.capture is not None or accepted.revision == 0):
-                    return accepted  # else a capture of earlier belongs to it, which is read below
+                settled = attempt.settled
+                if settled is not None and (settled.capture is not None or settled.revision == 0):
+                    return settled  # otherwise the entry has an earlier capture, which is read below
             entry = await self._records.find(url)
             if entry is None or entry.job is None or entry.settled != seen.settled:
                 return entry
@@ -166,57 +158,72 @@ class Dispatcher:
             await asyncio.sleep(min(pause_s, remaining_s))
             pause_s = min(2 * pause_s, longest_s)
 
-    # One attempt
+    async def _put_into_backlog(self, request: ClaimRequest) -> Entry:
+        url = request.url
+        if await self._backlog.is_full(url.host):
+            stored = await self._records.find(url)
+            if stored is None or stored.job is None:
+                raise QueueFull
+        entry = await self._store.claim(request)
+        self._backlog.note_waiting(url.host)
+        if self._has_room(url.host):
+            self._backlog.wake()
+        return entry
 
-    def _attempt(self, request: ClaimRequest, lease: Lease) -> Attempt:
-        attempt = Attempt(lease, asyncio.get_running_loop().create_future(), self._held_until())
+    def _make_lease(self, url: NormalizedUrl) -> Lease:
+        return Lease(url, self._owner, uuid.uuid4().hex)
+
+    def _start(self, request: ClaimRequest, lease: Lease) -> Attempt:
+        attempt = Attempt(lease, self._renewal.make_fence())
         self._attempts[lease.url.id] = attempt
         attempt.task = self.spawn(self._run(attempt, request))
         return attempt
 
     async def _run(self, attempt: Attempt, request: ClaimRequest) -> None:
-        lease = attempt.lease
         try:
-            try:
-                entry = await self._store.claim(request)
-            except BaseException as error:
-                attempt.answer.set_exception(error if isinstance(error, Exception) else StorageUnavailable())
-                attempt.answer.exception()  # retrieved: a claim of the backlog has nobody who waits for it
-                if isinstance(error, InventoryError):
-                    return
-                raise
-            attempt.answer.set_result(entry)
-            if attempt.held and entry.job is not None:
-                attempt.accepted = await self._execution.run(attempt, entry, entry.job)
-                self._expect_retry(attempt.accepted)
+            entry = await self._claim(attempt, request)
+            if entry is not None and attempt.job is not None:
+                attempt.settled = await self._execution.run(attempt, entry, attempt.job)
+                self._expect_retry(attempt.settled)
         finally:
-            del self._attempts[lease.url.id]
-            attempt.ended.set()
-            attempt.unblocked.set()
-            if attempt.claimed:
-                self._backlog.room_made()
+            del self._attempts[attempt.lease.url.id]
+            attempt.reach(AttemptState.ENDED)
+            if attempt.claim_answered:
+                self._backlog.wake()
+
+    async def _claim(self, attempt: Attempt, request: ClaimRequest) -> Entry | None:
+        """The entry as the claim found it; None when the database did not answer."""
+        try:
+            entry = await self._store.claim(request)
+        except BaseException as error:
+            attempt.note_claim(error if isinstance(error, Exception) else StorageUnavailable())
+            if isinstance(error, InventoryError):
+                return None
+            raise
+        attempt.note_claim(entry)
+        return entry
 
     def _expect_retry(self, entry: Entry | None) -> None:
         if entry is not None and entry.job is not None:
-            self._backlog.due_in(max(0.0, (entry.job.due_at - self._now()).total_seconds()))
+            self._backlog.wake_in(max(0.0, (entry.job.due_at - self._now()).total_seconds()))
 
     def _has_room(self, host: str) -> bool:
-        """Claims that are on their way to the database count as well: they are not in a lane yet."""
-        ahead = [attempt.lease.url.host for attempt in self._attempts.values() if not attempt.answer.done()]
-        return not self._closing and self._collector.room(host, ahead) > 0
+        """Whether a lane has a slot for the host. Claims on their way count too: they are in no lane yet."""
+        claiming = [one.lease.url.host for one in self._attempts.values() if one.state is AttemptState.CLAIMING]
+        return not self._closing and self._collector.room(host, claiming) > 0
 
     def _may_start(self, host: str, *, skip_queue: bool) -> bool:
         if not self._has_room(host):
             return False
-        return not self._backlog.holds(host) or (skip_queue and self._backlog.lets_pass(host))
+        return not self._backlog.has_waiting(host) or (skip_queue and self._backlog.allow_skip(host))
 
     def _take(self, url: NormalizedUrl, entry: Entry) -> bool:
-        """Begin an attempt at a due job, unless it is under way here; False when there is no room."""
+        """Start an attempt at a due job, unless one runs here already; False when no lane has a slot."""
         if url.id in self._attempts:
             return True
         if not self._has_room(url.host):
             return False
-        lease = Lease(url, self._owner, uuid.uuid4().hex)
+        lease = self._make_lease(url)
         request = ClaimRequest(
             url=url,
             given_url=entry.url,
@@ -224,34 +231,8 @@ class Dispatcher:
             lease=lease,
             known_settled=entry.settled,
         )
-        self._attempt(request, lease)
+        self._start(request, lease)
         return True
-
-    # Leases
-
-    async def _renew_leases(self) -> None:
-        pause_s = self._renew_s
-        while True:
-            await asyncio.sleep(pause_s)
-            oldest = time.monotonic() - self._longest_s
-            attempts = [one for one in self._attempts.values() if one.held and one.begun_at > oldest]
-            pause_s = self._renew_s
-            held_until = self._held_until()
-            try:
-                held = await self._store.renew([attempt.lease for attempt in attempts])
-            except Exception:  # an edge: without renewals everything here would be collected twice
-                logger.exception("leases cannot be renewed")
-                held = {}
-            for attempt in attempts:
-                still_held = held.get(attempt.lease.token)
-                if still_held is None:
-                    pause_s = min(1.0, self._renew_s)
-                else:
-                    attempt.hold(held_until if still_held else 0)
-
-    def _held_until(self) -> float:
-        """For a claim or renewal that is sent now: the server's clock starts later, so ours runs out before its."""
-        return time.monotonic() + FENCE * self._lease_s
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

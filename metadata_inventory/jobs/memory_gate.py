@@ -1,4 +1,4 @@
-"""What was collected and is not stored yet: so much of it, and no more is fetched until the database has taken some."""
+"""Limits the bytes of outcomes that wait for the database. While the gate is shut, lanes return no further outcomes."""
 
 from __future__ import annotations
 
@@ -8,30 +8,33 @@ from collections.abc import Iterator
 
 
 class MemoryGate:
-    """Counts bytes that are held for the database. Belongs to one event loop."""
+    """Open while fewer than `limit_bytes` are held, so the last outcome let through may exceed the limit by its size.
+
+    Belongs to one event loop.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._bytes = 0
-        self._room = asyncio.Event()
-        self._room.set()
+        self._held_bytes = 0
+        self._open = asyncio.Event()
+        self._open.set()
 
     @contextlib.contextmanager
     def holding(self, size_bytes: int) -> Iterator[None]:
-        """Count these while they are held."""
-        self._change(size_bytes)
+        """Count the bytes while the block runs."""
+        self._add(size_bytes)
         try:
             yield
         finally:
-            self._change(-size_bytes)
+            self._add(-size_bytes)
 
-    async def room(self) -> None:
-        """Wait until less is held than the limit."""
-        await self._room.wait()
+    async def wait_open(self) -> None:
+        """Return once the gate is open."""
+        await self._open.wait()
 
-    def _change(self, size_bytes: int) -> None:
-        self._bytes += size_bytes
-        if self._bytes < self._limit_bytes:
-            self._room.set()
+    def _add(self, size_bytes: int) -> None:
+        self._held_bytes += size_bytes
+        if self._held_bytes < self._limit_bytes:
+            self._open.set()
         else:
-            self._room.clear()
+            self._open.clear()

@@ -17,6 +17,7 @@ from metadata_inventory.collect.pool.lanes import Lanes
 from metadata_inventory.errors import CollectorUnavailable
 from metadata_inventory.jobs.dispatcher import Dispatcher
 from metadata_inventory.jobs.memory_gate import MemoryGate
+from metadata_inventory.jobs.renewal import LeaseTimes
 from metadata_inventory.model.destinations import LOOPBACK, DestinationPolicy
 from metadata_inventory.model.policy import CollectPolicy
 from metadata_inventory.service.settings import Settings
@@ -68,7 +69,7 @@ class Service:
                 per_host=settings.host_concurrency,
                 host_gap_ms=round(settings.host_gap_s * 1000),
             ),
-            gate.room,
+            gate.wait_open,
         )
         self._dispatcher = Dispatcher(
             self._store,
@@ -78,9 +79,11 @@ class Service:
             gate,
             now=now,
             owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
-            lease_s=settings.lease_s,
-            renew_s=settings.renew_s,
-            longest_s=LONGEST_ATTEMPT * settings.collect_timeout_s,
+            times=LeaseTimes(
+                lease_s=settings.lease_s,
+                renew_s=settings.renew_s,
+                longest_s=LONGEST_ATTEMPT * settings.collect_timeout_s,
+            ),
             queue_limit=settings.queue_limit,
         )
         self.services = Services(
@@ -111,7 +114,7 @@ class Service:
         """Let running collections end within the grace, end every child, then give back what they had left."""
         await self._dispatcher.stop(self._grace_s)
         await self._lanes.close()
-        await self._dispatcher.give_back()
+        await self._dispatcher.release_unfinished()
         await self.services.requests.answered(ANSWER_S)
         await self._store.close()
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from metadata_inventory.errors import StorageUnavailable
-from metadata_inventory.tasks import break_off
+from metadata_inventory.tasks import cancel_and_wait
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -51,7 +51,7 @@ class Batcher(Generic[Item, Answer]):
     async def close(self) -> None:
         """Break off what is under way; whoever waits for it is cancelled."""
         if self._worker is not None:
-            await break_off([self._worker])
+            await cancel_and_wait([self._worker])
         for _, answer in self._waiting:
             answer.cancel()
         self._waiting.clear()

@@ -23,7 +23,7 @@ from pymongo.read_concern import ReadConcern
 
 from metadata_inventory.errors import InvalidSettings, StorageUnavailable
 from metadata_inventory.storage import claims
-from metadata_inventory.tasks import break_off
+from metadata_inventory.tasks import cancel_and_wait
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Connection:
 
     async def close(self) -> None:
         if self._preparing is not None:
-            await break_off([self._preparing])
+            await cancel_and_wait([self._preparing])
         await self._client.close()
 
     @contextlib.asynccontextmanager

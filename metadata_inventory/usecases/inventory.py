@@ -104,7 +104,7 @@ class Inventory:
                 return Collected(entry=stored, ended=True, reused=True)
         permit()
         begun = await self._dispatcher.begin(url, given_url, known_settled=ANY, run_now=True, skip_queue=wait_s > 0)
-        ended = await self._dispatcher.settled(url, begun, wait_s) if wait_s > 0 else None
+        ended = await self._dispatcher.wait_settled(url, begun, wait_s) if wait_s > 0 else None
         return Collected(entry=ended or begun, ended=ended is not None)
 
     async def read(self, record_id: str, *, wait_s: float) -> Entry:
@@ -148,7 +148,7 @@ class Inventory:
     async def _wait_to_serve(self, url: NormalizedUrl, entry: Entry, wait_s: float) -> Entry:
         deadline = time.monotonic() + wait_s
         while entry.capture is None and entry.job is not None and (remaining_s := deadline - time.monotonic()) > 0:
-            settled = await self._dispatcher.settled(url, entry, remaining_s)
+            settled = await self._dispatcher.wait_settled(url, entry, remaining_s)
             if settled is None:
                 break
             entry = settled

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+from metadata_inventory.clock import now
 from metadata_inventory.errors import CollectorUnavailable
 from metadata_inventory.jobs.dispatcher import Dispatcher
 from metadata_inventory.jobs.memory_gate import MemoryGate
+from metadata_inventory.jobs.renewal import LeaseTimes
 from metadata_inventory.model.capture import CollectionOrder, Outcome
 from metadata_inventory.model.urls import normalize
-from metadata_inventory.service.bootstrap import now
 from metadata_inventory.storage.mongo import MongoStore
 from tests.support.builders import a_capture, a_policy
 
@@ -71,9 +72,7 @@ async def dispatching(
         MemoryGate(1 << 30),
         now=now,
         owner="node-1",
-        lease_s=lease_s,
-        renew_s=0.2,
-        longest_s=longest_s,
+        times=LeaseTimes(lease_s=lease_s, renew_s=0.2, longest_s=longest_s),
         queue_limit=1_000,
     )
     dispatcher.start()
@@ -81,5 +80,5 @@ async def dispatching(
         yield dispatcher
     finally:
         await dispatcher.stop(grace_s=0)
-        await dispatcher.give_back()
+        await dispatcher.release_unfinished()
         await store.close()

@@ -194,7 +194,7 @@ async def test_who_waits_is_told_of_that_attempt_and_not_of_later_ones(mongo_uri
     async with dispatching(store, collector) as dispatcher:
         url = a_url()
         begun = await dispatcher.begin(url, url.href, known_settled=None)
-        waiting = asyncio.ensure_future(dispatcher.settled(url, begun, PATIENCE_S))
+        waiting = asyncio.ensure_future(dispatcher.wait_settled(url, begun, PATIENCE_S))
         await wait_until_async(lambda: collector.orders, 10)
         collector.released.set()
         told = await waiting
@@ -218,7 +218,7 @@ async def test_who_waits_is_told_when_the_lease_is_lost(mongo_uri: str, database
     async with dispatching(store, collector) as dispatcher:
         url = a_url()
         begun = await dispatcher.begin(url, url.href, known_settled=None)
-        waiting = asyncio.ensure_future(dispatcher.settled(url, begun, PATIENCE_S))
+        waiting = asyncio.ensure_future(dispatcher.wait_settled(url, begun, PATIENCE_S))
         await wait_until_async(lambda: collector.orders, 10)
         lease = await take_over(store, url)
         await store.complete(lease, a_capture(url))
@@ -238,7 +238,7 @@ async def test_who_waits_is_told_when_somebody_else_has_won_the_claim(mongo_uri:
         seen = await store.claim(a_claim(url, lease))
         await block_commands(mongo_uri, "update", times=1, block_s=0.5)
         claiming = asyncio.ensure_future(dispatcher.begin(url, url.href, known_settled=None))
-        waiting = asyncio.ensure_future(dispatcher.settled(url, seen, PATIENCE_S))
+        waiting = asyncio.ensure_future(dispatcher.wait_settled(url, seen, PATIENCE_S))
         assert token_of(await claiming) == lease.token
         await store.complete(lease, a_capture(url))
         async with asyncio.timeout(TOLD_S):
@@ -257,7 +257,7 @@ async def test_who_waits_is_told_when_the_claim_is_not_answered(mongo_uri: str, 
         seen = await store.claim(a_claim(a_url()))
         await block_commands(mongo_uri, "update", times=1, block_s=2.0)
         claiming = asyncio.ensure_future(dispatcher.begin(url, url.href, known_settled=None))
-        waiting = asyncio.ensure_future(dispatcher.settled(url, seen, PATIENCE_S))
+        waiting = asyncio.ensure_future(dispatcher.wait_settled(url, seen, PATIENCE_S))
         with pytest.raises(StorageUnavailable):
             await claiming
         async with asyncio.timeout(TOLD_S):

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from metadata_inventory.errors import StorageUnavailable
-from metadata_inventory.jobs.backlog import MAX_OVERTAKERS, PAGE, Backlog
+from metadata_inventory.jobs.backlog import MAX_SKIPS, PAGE, Backlog
 from metadata_inventory.model.record import Cursor, DueJobs, Entry
 from metadata_inventory.model.urls import NormalizedUrl, normalize
 from metadata_inventory.storage.mongo import MongoStore
-from metadata_inventory.tasks import break_off
+from metadata_inventory.tasks import cancel_and_wait
 from tests.support.builders import a_claim, a_failure, a_lease, a_policy, a_url
 from tests.support.waiting import wait_until_async
 
@@ -67,7 +67,7 @@ async def watching(store: MongoStore, room: Room, limit: int = 1) -> AsyncIterat
     try:
         yield backlog
     finally:
-        await break_off([task])
+        await cancel_and_wait([task])
         await store.close()
 
 
@@ -78,16 +78,16 @@ async def test_nothing_is_looked_through_while_there_is_no_room_for_any_host(
     store, room, url = CountingStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(0), a_url()
     async with watching(store, room) as backlog:
         await store.claim(a_claim(url))
-        backlog.note(url.host)
+        backlog.note_waiting(url.host)
         for asked in (2, 3, 4):
-            backlog.room_made()
+            backlog.wake()
             await wait_until_async(lambda asked=asked: room.asked >= asked, 10)
         assert store.pages == 0
-        assert backlog.holds(url.host)
+        assert backlog.has_waiting(url.host)
         room.places = math.inf
-        backlog.room_made()
+        backlog.wake()
         await wait_until_async(lambda: room.taken, 10)
-        await wait_until_async(lambda: not backlog.holds(url.host), 10)
+        await wait_until_async(lambda: not backlog.has_waiting(url.host), 10)
 
 
 @pytest.mark.gen_test
@@ -99,8 +99,8 @@ async def test_what_cannot_be_read_hides_nothing_behind_it(mongo_uri: str, datab
         await store._records.update_one({}, {"$set": {"status": "pending", "normalized_url": "no URL"}})
         await store.claim(a_claim(url))
         room.places = math.inf
-        backlog.note(url.host)
-        backlog.room_made()
+        backlog.note_waiting(url.host)
+        backlog.wake()
         await wait_until_async(lambda: room.taken == [url.href], 10)
 
 
@@ -111,14 +111,14 @@ async def test_what_waits_for_a_host_is_overtaken_by_a_few_only(mongo_uri: str, 
     async with watching(store, room) as backlog:
         for waiting in (url, normalize(url.href + "behind")):
             await store.claim(a_claim(waiting))
-            backlog.note(waiting.host)
-        assert [backlog.lets_pass(url.host) for _ in range(MAX_OVERTAKERS + 2)] == [True] * MAX_OVERTAKERS + [False] * 2
-        assert backlog.lets_pass(a_url().host), "each host for itself"
+            backlog.note_waiting(waiting.host)
+        assert [backlog.allow_skip(url.host) for _ in range(MAX_SKIPS + 2)] == [True] * MAX_SKIPS + [False] * 2
+        assert backlog.allow_skip(a_url().host), "each host for itself"
         room.places = 1
-        backlog.room_made()
+        backlog.wake()
         await wait_until_async(lambda: room.taken, 10)
-        assert backlog.holds(url.host)
-        assert backlog.lets_pass(url.host)
+        assert backlog.has_waiting(url.host)
+        assert backlog.allow_skip(url.host)
 
 
 @pytest.mark.gen_test

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from metadata_inventory.clock import now
 from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.jobs.backlog import PAGE
 from metadata_inventory.model.record import Lease, Status
 from metadata_inventory.model.urls import normalize
-from metadata_inventory.service.bootstrap import now
 from metadata_inventory.storage.mongo import MongoStore
 from tests.jobs.dispatching import HeldCollector, dispatching
 from tests.support.builders import a_claim, a_lease, a_url
@@ -52,7 +52,7 @@ async def test_leases_are_renewed_after_an_unforeseen_error(mongo_uri: str, data
 
         await wait_until_async(renewed, 10)
         collector.released.set()
-        ended = await dispatcher.settled(url, begun, 10)
+        ended = await dispatcher.wait_settled(url, begun, 10)
         assert ended is not None
         assert ended.status is Status.COMPLETE
 
@@ -90,7 +90,7 @@ async def test_who_waits_for_another_nodes_job_is_told_of_the_end(mongo_uri: str
     async with dispatching(store, collector) as dispatcher:
         url = a_url()
         seen = await store.claim(a_claim(url, a_lease(url, "node-2")))
-        waiting = asyncio.ensure_future(dispatcher.settled(url, seen, 60))
+        waiting = asyncio.ensure_future(dispatcher.wait_settled(url, seen, 60))
         await dispatcher.stop(grace_s=0)
         async with asyncio.timeout(10):
             assert await waiting is None
