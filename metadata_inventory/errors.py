@@ -1,7 +1,7 @@
-"""The tree of what this system raises; every class carries a stable code.
+"""The exceptions that this program raises, in one tree; every class has a stable code.
 
-A URL that fails is not here: that is data, an outcome value (`capture.Failure`). Raised are callers' mistakes and
-broken infrastructure. Only `web/` knows which HTTP status a class gets; only adapters translate a library's errors.
+They stand for mistakes of callers and for broken infrastructure. A URL that fails is no exception but an outcome
+(`model.capture.Failure`). Only `web` gives a class its HTTP status; only adapters translate a library's errors.
 
     InventoryError
       CallerError
@@ -27,7 +27,7 @@ from typing import ClassVar
 
 
 class InventoryError(Exception):
-    """The root. `detail` is a sentence for a person and never names a secret or a refused address."""
+    """The root. `detail` is a sentence for people, and never names a secret or a refused address."""
 
     code: ClassVar[str] = "internal_error"
     summary: ClassVar[str] = "The service failed."
@@ -38,7 +38,7 @@ class InventoryError(Exception):
 
 
 class CallerError(InventoryError):
-    """The caller can mend it: asking the same again gives the same."""
+    """A mistake of the caller: the same request gets the same error again."""
 
 
 class InvalidUrl(CallerError):
@@ -72,7 +72,7 @@ class UrlTooLong(InvalidUrl):
 
 
 class DestinationProhibited(CallerError):
-    """The URL itself names an address, port or name that the rules refuse. Nothing is stored."""
+    """The URL names an address, port or name that the destination policy refuses. Nothing is stored."""
 
     code = "destination_ip_prohibited"
     summary = "The rules of this service do not allow it to connect there."
@@ -80,17 +80,17 @@ class DestinationProhibited(CallerError):
 
 class InvalidRequest(CallerError):
     code = "invalid_request"
-    summary = "The request is not understood."
+    summary = "The request is malformed."
 
 
 class UrlMissing(InvalidRequest):
     code = "url_missing"
-    summary = "The request names no url."
+    summary = "The request has no url."
 
 
 class UrlRepeated(InvalidRequest):
     code = "url_repeated"
-    summary = "The request names url more than once."
+    summary = "The request has more than one url."
 
 
 class InvalidJson(InvalidRequest):
@@ -114,7 +114,7 @@ class RequestTooLarge(InvalidRequest):
 
 
 class HeadersTooLarge(InvalidRequest):
-    """Told to a connection that is closed then: where the request ends is not known."""
+    """The connection is closed after this answer, since the end of the request is not known."""
 
     code = "headers_too_large"
     summary = "The request line and headers are larger than this service reads."
@@ -127,7 +127,7 @@ class RecordNotFound(CallerError):
 
 class AccessRefused(CallerError):
     code = "access_refused"
-    summary = "This caller may not do that."
+    summary = "This caller is not allowed to do that."
 
 
 class TokenMissing(AccessRefused):
@@ -146,7 +146,7 @@ class InsufficientScope(AccessRefused):
 
 
 class HostNotAllowed(AccessRefused):
-    """A setting lists names; an address, and localhost, are always right."""
+    """The setting `allowed_hosts` lists names; localhost and addresses are always accepted."""
 
     code = "host_not_allowed"
     summary = "The Host header names a host that this service is not known as; see the setting allowed_hosts."
@@ -154,14 +154,14 @@ class HostNotAllowed(AccessRefused):
 
 class CrossSiteRefused(AccessRefused):
     code = "cross_site_refused"
-    summary = "A page of another site may not start work here."
+    summary = "A page of another site must not start collections here."
 
 
 class Unavailable(InventoryError):
-    """It may work later; `retry_after_s` is an honest guess when."""
+    """The same request may succeed later; `retry_after_s` is an estimate of when."""
 
     code = "unavailable"
-    summary = "The service cannot do this just now."
+    summary = "The service cannot do this now."
 
     def __init__(self, detail: str | None = None, *, retry_after_s: int = 5) -> None:
         super().__init__(detail)
@@ -176,10 +176,10 @@ class StorageUnavailable(Unavailable):
 
 
 class CollectorUnavailable(Unavailable):
-    """No process could be started that collects. What was to be collected is as it was."""
+    """No lane process could be started. No request was made for what was to be collected."""
 
     code = "collector_unavailable"
-    summary = "No collector can be started."
+    summary = "No lane process can be started."
 
 
 class QueueFull(Unavailable):
@@ -190,21 +190,21 @@ class QueueFull(Unavailable):
 
 
 class RateLimited(Unavailable):
-    """The client has started as much work as it may for now. Nothing was stored."""
+    """The client has started as many collections as its limit allows. Nothing was stored."""
 
     code = "rate_limited"
-    summary = "This client starts more work than it may."
+    summary = "This client starts more collections than its limit allows."
 
 
 class TooManyConnections(Unavailable):
-    """Told to a connection before anything is read from it."""
+    """Sent to a new connection before anything is read from it."""
 
     code = "too_many_connections"
-    summary = "This process keeps as many connections as it may."
+    summary = "This API worker has as many connections as its limit allows."
 
 
 class CaptureTooLarge(InventoryError):
-    """Exchanges that no document takes. The collector's limits should have stopped them: nothing of it is told."""
+    """The exchanges do not fit into a document, which the collector's limits should prevent."""
 
 
 class StartError(InventoryError):
@@ -226,7 +226,7 @@ class DataDirectoryInUse(StartError):
 
 class AddressInUse(StartError):
     code = "address_in_use"
-    summary = "The address to listen on cannot be had."
+    summary = "The service cannot listen on its address."
 
 
 class EmbeddedDatabaseFailed(StartError):
@@ -235,7 +235,7 @@ class EmbeddedDatabaseFailed(StartError):
 
 
 class WorkersFailed(StartError):
-    """No worker came to answer requests. One that comes to it later, after any did, is tried without end."""
+    """No API worker ever became ready. Once one was ready, workers are restarted without end instead."""
 
     code = "workers_failed"
     summary = "No API worker could start; the log above says why."

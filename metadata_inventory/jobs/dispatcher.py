@@ -115,9 +115,8 @@ class Dispatcher:
             entry = await attempt.wait_for_claim()
             if attempt.job is not None or not run_now:
                 return entry
-            await attempt.wait_for(
-                AttemptState.ENDED
-            )  # it did not get the job, and `run_now` asks for more than it did
+            # Another worker holds the job, and `run_now` claims more than this attempt did.
+            await attempt.wait_for(AttemptState.ENDED)
         lease = self._make_lease(url) if self._may_start(url.host, skip_queue=skip_queue) else None
         request = ClaimRequest(
             url=url,

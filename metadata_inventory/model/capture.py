@@ -1,6 +1,6 @@
-"""What a collector brings home: exchanges, the body and what was read from it, or a failure. Pure values.
+"""The values of an outcome: a capture with its exchanges, body and summary, or a failure. Pure.
 
-They cross the process boundary by pickle, go into the database and out through the API under the same names. Names
+They leave the lane process by pickle, and have the same names in the database and in the API. Names
 follow RFC 9110 (exchange parts), HAR 1.2 (timing phases) and RFC 9209 §2.3 (failure codes). Durations are in
 milliseconds, lengths in bytes, instants aware UTC in whole milliseconds.
 """
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 
 class Header(Struct, frozen=True, omit_defaults=True):
-    """One header line. `value` is text when the bytes are UTF-8, else ISO-8859-1 with the bytes in `value_base64`."""
+    """One header line. `value` is UTF-8 text; of other bytes it is ISO-8859-1, and `value_base64` has the bytes."""
 
     name: str
     value: str
@@ -23,10 +23,10 @@ class Header(Struct, frozen=True, omit_defaults=True):
 
 
 class SetCookie(Struct, frozen=True, kw_only=True):
-    """One Set-Cookie line, parsed by RFC 6265bis §5.6; `raw` is the line's value as it came.
+    """One Set-Cookie line, parsed by RFC 6265bis §5.6; `raw` is the line's value as it was sent.
 
     `expires` is the Expires attribute alone; `max_age` is in seconds. `flaws` names what a browser would ignore or
-    refuse; the line is kept all the same.
+    refuse in the line, which is kept in any case.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Response(Struct, frozen=True, kw_only=True):
-    """The final response's status line and header lines, in order; 1xx responses and trailers are not among them."""
+    """The final response's status line and its header lines in order, without 1xx responses and trailers."""
 
     status_code: int
     reason: str
@@ -64,9 +64,9 @@ class Response(Struct, frozen=True, kw_only=True):
 
 
 class Timings(Struct, frozen=True, kw_only=True):
-    """Milliseconds per phase, none overlapping another; null for a phase that did not take place.
+    """Milliseconds of each phase; phases do not overlap. Null for a phase that did not take place.
 
-    `connect` is without `tls`. `blocked` is the wait before the transfer began (queue, connection limit).
+    `connect` is without `tls`. `blocked` is the wait before the transfer started (queue, connection limit).
     """
 
     blocked: float | None = None
@@ -79,7 +79,7 @@ class Timings(Struct, frozen=True, kw_only=True):
 
 
 class Server(Struct, frozen=True):
-    """The peer of the connection: its address as text and its port."""
+    """The peer of the connection: its IP address and port."""
 
     ip: str
     port: int
@@ -98,7 +98,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
 
 
 class Tls(Struct, frozen=True, kw_only=True):
-    """The TLS session of the connection, also when the connection was reused. `verify_error` is OpenSSL's reason."""
+    """The TLS parameters of the connection, also of a reused one. `verify_error` is OpenSSL's reason."""
 
     version: str | None
     cipher: str | None
@@ -111,8 +111,8 @@ class Tls(Struct, frozen=True, kw_only=True):
 class Exchange(Struct, frozen=True, kw_only=True):
     """One request and its response.
 
-    `response` is null on the hop that failed, except that headers which are not acceptable (`http_protocol_error`) are
-    shown as far as they came. `request.headers` is empty, and `request.http_version` "", when nothing was sent.
+    `response` is null on the hop that failed; but with `http_protocol_error` it has the header lines that came before
+    the fault. When nothing was sent, `request.headers` is empty and `request.http_version` is "".
     """
 
     started_at: datetime
@@ -127,11 +127,11 @@ CodingError = Literal["unknown_coding", "broken_coding", "truncated_coding", "to
 
 
 class Body(Struct, frozen=True, kw_only=True):
-    """What is known of the last hop's body.
+    """The last hop's body.
 
-    `length` and `sha256` are of the decoded bytes, `wire_length` and `wire_sha256` of the bytes as they came, with
-    `content_codings` still on them. With `coding_error` the coded bytes are what is stored. `encoding` is "base64"
-    when `page_source` is not text. `truncated` says why the body ends early.
+    `length` and `sha256` are of the decoded bytes; `wire_length` and `wire_sha256` are of the bytes as they were sent,
+    with `content_codings` still on them. With a `coding_error` the coded bytes are stored. `encoding` is "base64" when
+    `page_source` is not text. `truncated` says why the body ends early.
     """
 
     sha256: str
@@ -149,18 +149,18 @@ class Body(Struct, frozen=True, kw_only=True):
 
 
 class Property(Struct, frozen=True):
-    """A name and its value, as a page has them."""
+    """A name and its value, as they stand in a page."""
 
     name: str
     value: str
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What an HTML page says of itself: values as the page has them, spaces collapsed; URLs absolute.
+    """The metadata in an HTML page: values as they stand there, with spaces collapsed; URLs absolute.
 
-    `open_graph` and `twitter` are in the page's order, their names as they came, e.g. `og:title`. `json_ld_types` are
-    the top-level `@type`s, each once. `complete` is false when the page is longer or deeper than what is read, or a
-    value was cut or left out.
+    `open_graph` and `twitter` are in the page's order, under their own names, such as `og:title`. `json_ld_types` are
+    the top-level `@type`s, each once. `complete` is false when the page is longer or deeper than what is read, or when
+    a value was cut or left out.
     """
 
     title: str | None = None
@@ -175,9 +175,9 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class Capture(Struct, frozen=True, kw_only=True):
-    """A URL's answer: the final headers arrived. `content` is the body, decoded, as one zstd frame.
+    """An outcome whose final response headers arrived. `content` is the decoded body as one zstd frame.
 
-    `summary` is null when the body is no HTML page.
+    `summary` is null when the body is not an HTML page.
     """
 
     final_url: str
@@ -189,26 +189,26 @@ class Capture(Struct, frozen=True, kw_only=True):
 
 
 class FailureCode(StrEnum):
-    """Why no final response headers could be had. The first eleven are RFC 9209 §2.3's proxy error types."""
+    """Why the final response headers never arrived. The first eleven are RFC 9209 §2.3's proxy error types."""
 
     DNS_ERROR = "dns_error"  # the name does not resolve
-    DNS_TIMEOUT = "dns_timeout"  # no answer to the name's look-up in time
+    DNS_TIMEOUT = "dns_timeout"  # the look-up of the name was not finished in time
     DESTINATION_IP_PROHIBITED = "destination_ip_prohibited"  # every address or the port is refused by rule
     CONNECTION_REFUSED = "connection_refused"  # the server's host refused the connection, or cannot be reached
     CONNECTION_TIMEOUT = "connection_timeout"  # no connection in time
     CONNECTION_TERMINATED = "connection_terminated"  # the connection broke before the final headers
     TLS_CERTIFICATE_ERROR = "tls_certificate_error"  # the certificate does not verify
     TLS_PROTOCOL_ERROR = "tls_protocol_error"  # the TLS handshake failed otherwise
-    HTTP_PROTOCOL_ERROR = "http_protocol_error"  # what came is not HTTP, or over a limit of headers
+    HTTP_PROTOCOL_ERROR = "http_protocol_error"  # the response is not HTTP, or its headers exceed a limit
     HTTP_RESPONSE_TIMEOUT = "http_response_timeout"  # connected, but no final headers in time
-    HTTP_RESPONSE_INCOMPLETE = "http_response_incomplete"  # it ended inside its headers, or with less than is kept
+    HTTP_RESPONSE_INCOMPLETE = "http_response_incomplete"  # it ended inside its headers, or brought less than is stored
     TOO_MANY_REDIRECTS = "too_many_redirects"  # longer than the limit, or a loop
-    WORKER_LOST = "worker_lost"  # the collector's process died with this URL
-    INTERNAL_ERROR = "internal_error"  # a fault of this system
+    WORKER_LOST = "worker_lost"  # the lane process or the worker that collected this URL was lost
+    INTERNAL_ERROR = "internal_error"  # this service failed
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """A collection without a response. `detail` is for people and never tells a refused address.
+    """An outcome without final response headers. `detail` is for people and never names a refused address.
 
     `exchanges` go up to and including the hop that failed; see `Exchange` for its `response`.
     """
@@ -223,9 +223,9 @@ Outcome = Capture | Failure
 
 
 class CollectionOrder(Struct, frozen=True, kw_only=True):
-    """What a collector is asked for. `token` names the transfer and is the lease's; `url` is normalized.
+    """An order for a collector. `token` is the fencing token of the lease; `url` is normalized.
 
-    `alone`: a process was lost with it, so it is given one that it shares with no other.
+    `alone`: a lane process was lost with this URL, so it is collected in a lane process of its own.
     """
 
     token: str

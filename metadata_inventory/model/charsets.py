@@ -1,8 +1,8 @@
-"""Which charset a text has, and the text: by the WHATWG HTML and Encoding standards, as browsers do it.
+"""Finds the charset of a text and decodes it, by the WHATWG HTML and Encoding standards, as browsers do.
 
-Labels and names are the Encoding Standard's (the `webencodings` table), detection is chardetng, which Firefox uses
-too. Python's codecs decode, set right where they differ from the standard's single-byte tables. All look at bounded
-prefixes, but for `decode`, which is linear in the content.
+Labels and names are the Encoding Standard's (the `webencodings` table); detection is chardetng, which Firefox uses too.
+Python's codecs decode, corrected where they differ from the standard's single-byte tables. Each function reads a
+bounded prefix, except `decode`, which is linear in the content.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import webencodings  # type: ignore[import-untyped]
 from chardetng_py import EncodingDetector  # type: ignore[import-untyped]
 
 PRESCAN_BYTES = 1024  # HTML §13.2.3.2, of a <meta> or an XML declaration
-CHECKED_BYTES = 1024 * 1024  # looked through for bytes that are not UTF-8
+CHECKED_BYTES = 1024 * 1024  # searched for bytes that are not UTF-8
 DETECTED_BYTES = 64 * 1024  # given to the detector, from the first byte that is not ASCII: at most about 20 ms
 
 _SPACES = b"\t\n\f\r "
@@ -23,7 +23,7 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.
 _MULTI_BYTE = frozenset(
     ("utf-8", "utf-16le", "utf-16be", "gbk", "gb18030", "big5", "euc-jp", "iso-2022-jp", "shift_jis", "euc-kr")
 )
-# The standard's name → Python's codec, where Python knows that name as something narrower, or not at all.
+# The standard's name → Python's codec, where Python has another or no codec under that name.
 _CODECS = {
     "gbk": "gb18030",
     "big5": "big5hkscs",
@@ -39,7 +39,7 @@ _TAG = re.compile(rb"</?[a-z]", re.IGNORECASE)
 _CHARSET_IN_META = re.compile(
     rb"""charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:"([^"]*)"|'([^']*)'|["']|([^\t\n\f\r ;]*))""", re.IGNORECASE
 )
-# Bytes that the standard's index tables have otherwise than Python's codecs.
+# Bytes for which the standard's index tables differ from Python's codecs.
 _INDEX_FIXES = {"koi8-u": {0xAE: "ў", 0xBE: "Ў"}, "windows-1255": {0xCA: "\u05ba"}}
 
 
@@ -58,7 +58,7 @@ def find_bom(content: bytes) -> str | None:
 
 
 def detect(content: bytes) -> tuple[str, bool]:
-    """The charset of text that names none, and whether any byte spoke for it: pure ASCII is just called UTF-8."""
+    """The charset of text that names none, and whether its bytes show it; pure ASCII is UTF-8 and shows nothing."""
     head = content[:CHECKED_BYTES]
     if _is_utf8(head):
         # ISO-2022-JP is ASCII with escape sequences.
@@ -77,7 +77,7 @@ def _ascii_length(head: bytes) -> int:
 
 def _is_utf8(head: bytes) -> bool:
     try:
-        # Incremental, so a character that the prefix cuts in two is no fault.
+        # Incremental, so that a character which the prefix cuts in two is no error.
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
@@ -91,7 +91,7 @@ def _guess(head: bytes, start: int) -> str:
 
 
 def decode(content: bytes, charset: str) -> str:
-    """The text, without its byte order mark, with U+FFFD for what the charset does not allow; no lone surrogates.
+    """The text without its byte order mark, with U+FFFD for bytes that the charset does not allow; no lone surrogates.
 
     `charset` is a name or label of the Encoding Standard; an unknown one is read as UTF-8.
     """
@@ -132,7 +132,7 @@ def find_xml_declaration(content: bytes) -> str | None:
 
 
 def _declared(label: bytes) -> str | None:
-    """A label inside a document. It was read as ASCII, so it cannot truly be UTF-16 (HTML §13.2.3.2)."""
+    """The charset of a label inside a document. The label was read as ASCII, so it is not UTF-16 (HTML §13.2.3.2)."""
     name = find_charset(label.decode("latin-1"))
     return {"utf-16le": "utf-8", "utf-16be": "utf-8", "x-user-defined": "windows-1252"}.get(name or "", name)
 
@@ -147,7 +147,7 @@ def _table(name: str) -> str:
 def _character(name: str, byte: int) -> str:
     if name == "x-user-defined":
         return chr(byte if byte < 0x80 else byte + 0xF700)
-    # The standard leaves no hole among 0x80 to 0x9F: what has no character there is the control of its number.
+    # In the standard each byte from 0x80 to 0x9F has a character: where no other is given, the C1 control.
     hole = chr(byte) if 0x80 <= byte <= 0x9F else "\ufffd"
     return bytes([byte]).decode(_CODECS.get(name, name), "ignore") or hole
 
@@ -172,10 +172,10 @@ class _Prescan:
         return self._at >= len(self._head)
 
     def _read_markup(self) -> str | None:
-        """What begins at a "<"; the position comes to stand on its last byte."""
+        """Read the markup that begins at a "<", and leave the position at its last byte."""
         head, at = self._head, self._at
         if head.startswith(b"<!--", at):
-            # The two dashes that end it may be the two that begin it.
+            # The two dashes of its end may be the two of its start.
             self._jump(head.find(b"-->", at + 2), 2)
         elif _META.match(head, at):
             self._at += len(b"<meta")
@@ -192,7 +192,7 @@ class _Prescan:
         attributes: dict[bytes, bytes] = {}
         while (attribute := self._read_attribute()) is not None:
             attributes.setdefault(*attribute)
-        # A tag that the bytes end in was not read to its ">" and names nothing.
+        # A tag that is cut off by the end of the bytes counts for nothing.
         if self._ended:
             return None
         if b"charset" in attributes:

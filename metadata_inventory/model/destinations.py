@@ -1,12 +1,12 @@
-"""Which address, port and name may be dialled. Pure.
+"""The destination policy: which addresses, ports and names may be connected to. Pure.
 
-Whoever may submit a URL chooses where this service connects, so it connects to public addresses on web ports only,
-unless the operator allows more. The decision that holds is `DestinationPolicy.allows_address`, made for every socket
-once the address is known: no name, redirect or changing DNS answer gets around it. `refuses_url` only says earlier what
-is certain without DNS.
+A client that submits a URL chooses where this service connects, so it connects to public addresses on web ports only,
+unless the operator allows more. `DestinationPolicy.allows_address` decides, for every socket, once the address is
+known: no name, redirect or changing DNS response gets around it. `refuses_url` only says earlier what is certain
+without DNS.
 
 The tables follow the IANA special-purpose registries (RFC 6890, IPv4 and IPv6) and are refused whole, also where a
-registry calls part of a block reachable: nothing in them is somebody's web site. `ipaddress.is_global` is not used:
+registry calls part of a block reachable: no web site is served from them. `ipaddress.is_global` is not used:
 it differs here (multicast, AS112, 6to4 and its relays, the space outside 2000::/3) and between versions of Python.
 """
 
@@ -113,7 +113,7 @@ class DestinationPolicy:
         """The policy with the exceptions `allow`, each `CIDR[:port]`; raises InvalidSettings.
 
         An address alone is a network of one. An IPv6 network stands in brackets when a port follows:
-        `[fd00::/8]:8080`. Blank texts are passed over. `own_addresses` are this host's, refused as loopback is.
+        `[fd00::/8]:8080`. Blank texts are ignored. `own_addresses` are this host's; they are refused as loopback is.
         """
         allowances = {_read_allowance(text.strip()) for text in allow if text.strip()}
         try:
@@ -124,10 +124,10 @@ class DestinationPolicy:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change with the rules and the exceptions, so that refusals stored under others are void.
+        """16 hex digits that change with the rules and the exceptions: refusals stored under other rules are void.
 
-        Without the own addresses: they differ between the nodes that share a database, which would void each
-        other's refusals for ever.
+        The own addresses are left out: they differ between the nodes that share a database, and each node would void
+        the refusals of the others.
         """
         return _fingerprint(self.allowances)
 
@@ -156,27 +156,24 @@ class DestinationPolicy:
         return ip != local_ip or self._is_exempt(_assess(ip)[0], port)
 
     def allows_own(self, ip: str, port: int) -> bool:
-        """Whether a socket to `ip` and `port`, which `allows_address`, may be made though the address is this host's.
-
-        That is what an exception says, so that whose address it is need not be found out then.
-        """
+        """Whether an exception covers `ip` and `port`: then a socket may be made even to an address of this host."""
         return self._is_exempt(_assess(ip)[0], port)
 
     def _is_exempt(self, address: Address, port: int) -> bool:
         return any(address in allowance.network for allowance in self._allowances_on(port))
 
     def refuses_url(self, url: NormalizedUrl) -> bool:
-        """Whether the URL is refused as it stands, without asking DNS. False promises nothing: the socket decides.
+        """Whether the URL is certain to be refused, without asking DNS. If false, `allows_address` still decides.
 
         An address is judged as a socket to it would be. A name is refused when no exception allows its port and that
-        is not a web port, or when it belongs to a kind that leads nowhere public. Such a kind is passed on to DNS and
+        is not a web port, or when it is of a kind that has no public address. A name of such a kind is left to DNS and
         the socket's check when an exception on this port makes it likely that the operator means it:
 
         * localhost and names under it: an exception that reaches loopback;
         * the private names (internal, lan, test and so on): an exception that reaches beyond loopback. One for
-          loopback alone, as tests and development servers have, does not open them;
-        * single labels, such as the services of a docker-compose file: any exception, since what such a name means
-          is this host's or this network's own affair;
+          loopback alone, as tests and development servers have, is not enough;
+        * single labels, such as the services of a docker-compose file: any exception, since this host or its network
+          alone defines such a name;
         * reverse zones, invalid and onion: none.
         """
         try:
@@ -209,7 +206,7 @@ def _fingerprint(allowances: tuple[Allowance, ...]) -> str:
     return hashlib.sha256(repr((RULES_VERSION, addresses, names, exceptions)).encode()).hexdigest()[:16]
 
 
-@lru_cache(maxsize=4096)  # 20 µs without, for every socket; what is kept depends on the text alone
+@lru_cache(maxsize=4096)  # 20 µs without, for every socket; the result depends on the text alone
 def _assess(ip: str) -> tuple[Address, bool, bool]:
     """The address to judge, whether it has a zone id, and whether the tables leave it public; raises ValueError."""
     read = ip_address(ip)

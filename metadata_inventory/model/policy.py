@@ -1,4 +1,4 @@
-"""When to collect again: retry, freshness, how long a stored failure answers. Arithmetic on values, nothing else."""
+"""Decides when a URL is collected again: retry, freshness, and how long a stored failure answers. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from metadata_inventory.model.capture import Capture, Failure, FailureCode
 from metadata_inventory.model.record import StoredFailure
 
-# What may pass by itself, and how many attempts it is worth at most; the others never change by waiting a little.
+# Failures that may pass by themselves, with the most attempts that each is worth.
 _ATTEMPTS = {
     FailureCode.DNS_ERROR: 3,
     FailureCode.DNS_TIMEOUT: 3,
@@ -24,15 +24,15 @@ _ATTEMPTS = {
     FailureCode.INTERNAL_ERROR: 2,
 }
 
-# A job whose lease ran out so often takes its workers with it: it is stored as `worker_lost`.
+# After so many lost leases a job is taken to end its workers itself, and is stored as `worker_lost`.
 MAX_LOSSES = 10
 
-# Answers that mean "come back later" when they say when: RFC 6585 §4 and RFC 9110 §15.6.4, with §10.2.3.
+# Responses to be collected again later when they carry Retry-After: RFC 6585 §4, RFC 9110 §15.6.4 and §10.2.3.
 _LATER = frozenset({429, 503})
-# A capture that is to be tried again gets as many attempts as a connection that broke.
+# An unfinished capture gets as many attempts as a connection that broke.
 _CAPTURE_ATTEMPTS = _ATTEMPTS[FailureCode.CONNECTION_TERMINATED]
 
-# A refusal was made under rules that the operator may change any moment.
+# A refusal answers only briefly: the operator may change the rules at any moment.
 _REFUSAL_TTL_S = 60.0
 
 
@@ -41,10 +41,10 @@ def retryable(code: FailureCode) -> bool:
 
 
 def fullness(capture: Capture) -> int | None:
-    """How much an unfinished capture brought; None for one that is all there is to have.
+    """How much an unfinished capture brought; None for a finished one.
 
-    0 for an answer that only says when to come back; for a body cut by time or by a lost connection 1 + the bytes that
-    came. (One cut at our own limit would be cut there again.)
+    0 for a response that only says when to come back; for a body cut by time or by a lost connection, 1 + the bytes
+    that came. A body cut at our own limit is finished: it would be cut there again.
     """
     if _retry_after_s(capture) is not None:
         return 0
@@ -52,7 +52,7 @@ def fullness(capture: Capture) -> int | None:
 
 
 class CollectPolicy(Struct, frozen=True, kw_only=True):
-    """The settings that decide when a URL is collected again. `rules` is the destination policy's fingerprint."""
+    """The settings that say when a URL is collected again. `rules` is the destination policy's fingerprint."""
 
     max_attempts: int
     retry_base_s: float
@@ -63,16 +63,17 @@ class CollectPolicy(Struct, frozen=True, kw_only=True):
     rules: str
 
     def retry_delay_s(self, code: FailureCode, attempts: int, jitter: float) -> float | None:
-        """Seconds until the next attempt after `attempts` of them; None when that was the last.
+        """Seconds until the next attempt, after `attempts` have failed; None when there is none left.
 
-        Exponential backoff, of which the random half (`jitter` in [0, 1)) keeps URLs that failed together apart.
+        The backoff is exponential; half of it is random (`jitter`, in [0, 1)), so that URLs which failed together are
+        not collected together again.
         """
         if attempts >= min(self.max_attempts, _ATTEMPTS.get(code, 1)):
             return None
         return self._backoff_s(attempts, jitter)
 
     def capture_retry_delay_s(self, capture: Capture, attempts: int, jitter: float) -> float | None:
-        """As `retry_delay_s`, after an unfinished capture: not before the origin's Retry-After, within our bound."""
+        """As `retry_delay_s`, after an unfinished capture: not before its Retry-After, within `retry_after_max_s`."""
         if attempts >= min(self.max_attempts, _CAPTURE_ATTEMPTS):
             return None
         asked_s = min(_retry_after_s(capture) or 0.0, self.retry_after_max_s)
@@ -83,7 +84,7 @@ class CollectPolicy(Struct, frozen=True, kw_only=True):
         return delay_s * (0.5 + jitter / 2)
 
     def stored_failure(self, failure: Failure, attempts: int, delay_s: float | None) -> StoredFailure:
-        """The failure with the time from which it no longer answers for the URL."""
+        """The failure, with the instant until which it answers for the URL."""
         if delay_s is None:
             refused = failure.code is FailureCode.DESTINATION_IP_PROHIBITED
             delay_s = min(self.failure_ttl_s, _REFUSAL_TTL_S) if refused else self.failure_ttl_s
@@ -95,20 +96,20 @@ class CollectPolicy(Struct, frozen=True, kw_only=True):
         )
 
     def failure_answers(self, stored: StoredFailure, now: datetime) -> bool:
-        """Whether a stored failure still speaks for its URL: its time is not over, and the rules that refused hold."""
+        """Whether a stored failure still answers: its time is not over, and the rules that refused are unchanged."""
         if stored.failure.code is FailureCode.DESTINATION_IP_PROHIBITED and stored.policy != self.rules:
             return False
         return now < stored.retry_at
 
     def stale(self, capture: Capture, now: datetime, max_age_s: float | None) -> bool:
-        """Whether the capture is older than the caller's `max_age_s`, or without one than the freshness setting."""
+        """Whether the capture is older than the client's `max_age_s`; without one, than the setting `freshness_s`."""
         if max_age_s is None:
             return self.freshness_s > 0 and now - capture.fetched_at > timedelta(seconds=self.freshness_s)
         return now - capture.fetched_at > timedelta(seconds=max_age_s)
 
 
 def _retry_after_s(capture: Capture) -> float | None:
-    """Seconds after which the origin wants to be asked again (RFC 9110 §10.2.3); None when it did not say."""
+    """The seconds of Retry-After (RFC 9110 §10.2.3); None when the response asks for no retry."""
     response = capture.exchanges[-1].response
     if response is None or response.status_code not in _LATER:
         return None
@@ -117,7 +118,7 @@ def _retry_after_s(capture: Capture) -> float | None:
         return None
     if given[-1].isascii() and given[-1].isdigit():
         return float(given[-1][:9])
-    with contextlib.suppress(ValueError, OverflowError):  # neither a number nor a date that there is
+    with contextlib.suppress(ValueError, OverflowError):  # neither a number nor a valid date
         until = parsedate_to_datetime(given[-1])
         return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - capture.fetched_at).total_seconds())
     return None

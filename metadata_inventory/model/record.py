@@ -1,7 +1,7 @@
-"""The record: what the database knows of one URL (`Entry`), and what the API shows of it (`Record`). Pure.
+"""What is stored of one URL: the entry, its job and its failure. `view` has what the API shows of it. Pure.
 
 An entry's `status` says what can be served: pending (nothing yet), complete or failed. Its `job` says whether work is
-owed. The two are independent: a refresh of a complete record has a job and goes on serving the old capture.
+owed. The two are independent: a refresh of a complete record has a job, and the old capture is served meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Status(StrEnum):
 
 
 class Lease(Struct, frozen=True):
-    """A claim on the job of one URL: who holds it and the fencing token that proves it."""
+    """The right to run the job of one URL. `owner` names the worker that holds it; `token` is the fencing token."""
 
     url: NormalizedUrl
     owner: str
@@ -32,10 +32,10 @@ class Lease(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """Work that is owed. `due_at` is when anybody may take it: with a lease, when that runs out; else when to try.
+    """A collection that is owed. From `due_at` on any worker may claim it: its lease has ended, or its time has come.
 
-    `attempts` have failed; `losses` are leases that ran out, of processes that were lost with the job or before it.
-    `kept` is the fullness (`policy.fullness`) of the unfinished capture that this job has stored, None before one.
+    `attempts` counts failed attempts; `losses` counts leases that ran out because their worker was lost or silent.
+    `kept` is the fullness (`policy.fullness`) of the unfinished capture that this job has stored; None before one.
     """
 
     queued_at: datetime
@@ -48,14 +48,17 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Retry(Struct, frozen=True, kw_only=True):
-    """What follows an unfinished capture: another attempt after `delay_ms`, to bring at least the fullness `kept`."""
+    """The attempt after an unfinished capture: due after `delay_ms`, to bring at least the fullness `kept`."""
 
     delay_ms: int
     kept: int
 
 
 class StoredFailure(Struct, frozen=True, kw_only=True):
-    """The last failure since the last capture. It answers until `retry_at`, under the rules that `policy` names."""
+    """The last failure since the last capture.
+
+    It answers until `retry_at`, while the destination policy's fingerprint is `policy`.
+    """
 
     failure: Failure
     attempts: int
@@ -64,7 +67,7 @@ class StoredFailure(Struct, frozen=True, kw_only=True):
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """One URL's document. `settled` is the token of the last accepted outcome, "" before the first."""
+    """One URL as it is stored. `settled` is the token of the last accepted outcome, "" before the first."""
 
     id: str
     url: str
@@ -81,21 +84,21 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 class Cursor(NamedTuple):
-    """Where a due job stands among them: from when on it was due, in ms since 1970, and its record's id."""
+    """A position among the due jobs: the instant from which a job is due, in ms since 1970, and its record's id."""
 
     due_ms: int
     id: str
 
 
 class DueJobs(Struct, frozen=True, kw_only=True):
-    """Entries that can be read, captures left out, and the place of the last one, read or not; None: there was none."""
+    """Entries that can be read, without captures, and the cursor of the last one, readable or not; None without any."""
 
     entries: tuple[Entry, ...]
     last: Cursor | None
 
 
 class QueueDepth(Struct, frozen=True, kw_only=True):
-    """How many jobs are in one state. `codes` counts those among them whose last attempt failed, by failure code."""
+    """How many jobs are in one state. `codes` counts those whose last attempt failed, by failure code."""
 
     count: int = 0
     oldest_queued_at: datetime | None = None
@@ -104,23 +107,23 @@ class QueueDepth(Struct, frozen=True, kw_only=True):
 
 
 class QueueState(Struct, frozen=True, kw_only=True):
-    """The jobs of all nodes. `leases` are the running ones whose lease ends first, as entries without captures."""
+    """The jobs of all workers. `leases` are the running jobs whose leases end first, as entries without captures."""
 
-    waiting: QueueDepth  # due, held by nobody
+    waiting: QueueDepth  # due, and held by no worker
     running: QueueDepth  # leased
-    retrying: QueueDepth  # waiting for the time of their next attempt
-    abandoned: QueueDepth  # their lease has run out: whoever has room takes them
-    failed: Mapping[str, int]  # stored failures behind which no work is owed, by failure code
+    retrying: QueueDepth  # they wait for the time of their next attempt
+    abandoned: QueueDepth  # their lease has run out: any worker may take them over
+    failed: Mapping[str, int]  # stored failures without a job, by failure code
     leases: tuple[Entry, ...]
 
 
 class ClaimRequest(Struct, frozen=True, kw_only=True):
-    """What a caller wants started.
+    """A collection that is to be owed, or started.
 
-    `given_url` is the text as it came, kept when the URL is new. `lease` is taken when the job is free; None puts the
-    job down for others. `known_settled` is the `Entry.settled` that the caller saw, so that a decision made on an
-    older state starts nothing: None stands for "unknown URL", `ANY` for whatever there is. `run_now` takes a job that
-    waits for its retry before its time.
+    `given_url` is the URL's text as it came, stored when the URL is new. `lease` is put on the job when it is free;
+    None puts the job into the backlog. `known_settled` is the `Entry.settled` that the caller read, so that a decision
+    made on an older state starts nothing: None means an unknown URL, `ANY` means any state. `run_now` claims a job
+    that waits for its next attempt before it is due.
     """
 
     url: NormalizedUrl

@@ -1,8 +1,9 @@
-"""From a text to the URL under which a record is kept. Pure.
+"""Normalizes URLs: from a text to the URL under which a record is stored. Pure.
 
-A text is refused where two readers could see different hosts in it; what is left is parsed by the WHATWG URL Standard
-(ada-url), and its percent-encoding is normalised by RFC 3986 §6.2.2. Two texts of one normalized URL name one record,
-so whatever may tell pages apart stays: the order and presence of query parameters, an empty query, a trailing slash.
+A text in which two parsers could see different hosts is refused. Every other text is parsed by the WHATWG URL Standard
+(ada-url), and its percent-encoding is normalized by RFC 3986 §6.2.2. Two texts with one normalized URL name one record,
+so everything that may tell two pages apart is kept: the order and presence of query parameters, an empty query, a
+trailing slash.
 
 Invariant: normalizing twice equals once. A bare `%` is written `%25` in the same pass that decodes, so decoding makes
 no new escape; dot segments, also those spelled with `%2e`, are gone before anything is decoded, so none comes to be.
@@ -42,9 +43,9 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 
 class NormalizedUrl(Struct, frozen=True):
-    """A URL that may be looked up and collected; only `normalize` makes one, and `recall` of what is stored.
+    """A URL that may be looked up and collected. Made by `normalize`, and by `recall` from a stored record.
 
-    `href` is the normalized URL without a fragment. `scheme` is http or https. `host` is what DNS or a socket takes:
+    `href` is the normalized URL without a fragment. `scheme` is http or https. `host` is written as for DNS or sockets:
     lower-case ASCII, an IPv6 address without its brackets, a name with its trailing dot if it had one. `port` is the
     effective one.
     """
@@ -61,10 +62,10 @@ class NormalizedUrl(Struct, frozen=True):
 
 
 def normalize(text: str) -> NormalizedUrl:
-    """The URL that `text` names; spaces around it are no part of it.
+    """The normalized URL of `text`; spaces around the text are ignored.
 
-    Raises InvalidUrl, or the subclass that says why. What the text says about itself is judged as it came, fragment
-    and all, before anything is parsed.
+    Raises InvalidUrl, or the subclass that says why. Scheme, userinfo and characters are judged in the text as it was
+    given, with its fragment, before anything is parsed.
     """
     if len(text) > MAX_LENGTH:
         raise UrlTooLong
@@ -78,24 +79,20 @@ def normalize(text: str) -> NormalizedUrl:
     href = _PERCENT.sub(_normalize_escape, parsed.href)
     if len(href) > MAX_LENGTH:
         raise UrlTooLong("The normalized URL is longer than 8,192 characters.")
-    scheme = parsed.protocol.removesuffix(":")
-    port = int(parsed.port) if parsed.port else DEFAULT_PORTS[scheme]
-    return NormalizedUrl(href=href, scheme=scheme, host=_dialable_host(parsed.hostname), port=port)
+    return _build(href, parsed, _dialable_host(parsed.hostname))
 
 
 def recall(href: str) -> NormalizedUrl:
-    """The URL of a stored record. It was admitted once: rules that have changed since refuse it when it is dialled."""
+    """The URL of a stored record. Rules that have changed since it was accepted are applied when it is connected to."""
     parsed = ada_url.URL(href)
-    scheme = parsed.protocol.removesuffix(":")
-    port = int(parsed.port) if parsed.port else DEFAULT_PORTS[scheme]
-    return NormalizedUrl(href=href, scheme=scheme, host=parsed.hostname.strip("[]"), port=port)
+    return _build(href, parsed, parsed.hostname.strip("[]"))
 
 
 def resolve(base: str, reference: str) -> str | None:
-    """The URL to request when `base` answered with this Location; None when it cannot be parsed.
+    """The URL that a `Location` of the response from `base` refers to; None when it cannot be parsed.
 
-    Resolved as browsers do (WHATWG), without a fragment and with its percent-encoding as it came. It may be of any
-    scheme, carry userinfo, and lead anywhere: the caller judges it.
+    Resolved as browsers do (WHATWG), without its fragment and with its percent-encoding as sent. It may have any
+    scheme, carry userinfo, and name any host: the caller has to check it.
     """
     try:
         return ada_url.URL(reference, base).href.partition("#")[0]
@@ -103,10 +100,16 @@ def resolve(base: str, reference: str) -> str | None:
         return None
 
 
-def _refuse_characters(text: str) -> None:
-    """Refuse what cannot be sent or would be dropped unseen; raises UrlCharacterRefused or UrlSchemeUnsupported.
+def _build(href: str, parsed: ada_url.URL, host: str) -> NormalizedUrl:
+    scheme = parsed.protocol.removesuffix(":")
+    port = int(parsed.port) if parsed.port else DEFAULT_PORTS[scheme]
+    return NormalizedUrl(href=href, scheme=scheme, host=host, port=port)
 
-    The scheme comes before the spaces, so that a sentence is told that it is no URL.
+
+def _refuse_characters(text: str) -> None:
+    """Refuse characters that cannot be sent, or that parsers drop; raises UrlCharacterRefused, UrlSchemeUnsupported.
+
+    The scheme is checked before spaces, so that a sentence is refused as no URL and not for its spaces.
     """
     if _CONTROL.search(text):  # WHATWG drops tabs and line ends wherever they stand, also inside a host
         raise UrlCharacterRefused
@@ -120,7 +123,7 @@ def _refuse_characters(text: str) -> None:
 
 
 def _refuse_authority(text: str) -> None:
-    """Refuse a text whose host must be guessed, as WHATWG does: it reads x as the host of http:x and http:///x."""
+    """Refuse a text whose host would be guessed: WHATWG reads x as the host of http:x and http:///x."""
     rest = text.partition(":")[2]
     if "\\" in rest[:2]:
         raise InvalidUrl("The scheme must be followed by two slashes, not by backslashes.")

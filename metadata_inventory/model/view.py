@@ -1,4 +1,7 @@
-"""What the API shows of an entry. Names and shapes here are the API's promise; the OpenAPI document is made of them."""
+"""The values that the API answers with, built from entries. Pure.
+
+Clients rely on these names and shapes; the OpenAPI document is made from them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from metadata_inventory.model.record import Entry, Job, QueueState, Status, Stor
 
 
 class LastError(Struct, frozen=True, kw_only=True):
-    """Why the latest collection failed; null in a record whose latest collection did not."""
+    """Why the latest collection failed; null in a record whose latest collection succeeded."""
 
     code: str
     detail: str
@@ -27,11 +30,11 @@ class LastError(Struct, frozen=True, kw_only=True):
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """A URL's record: what its server answered.
+    """The record of a URL: the response of its origin, and how it was reached.
 
-    `headers` and `cookies` are a short view of the last hop: lower-case name → value, lines of one name joined by
-    ", ", the last cookie of a name. `exchanges` has every line of every hop, oldest first. `page_source` is the
-    decoded body as text, or as base64 where `body.encoding` says so.
+    `headers` and `cookies` sum up the last hop: lower-case name → value, lines of one name joined by ", ", and the
+    last cookie of a name. `exchanges` has every line of every hop, oldest first. `page_source` is the decoded body as
+    text, or as base64 where `body.encoding` says so.
     """
 
     id: str
@@ -72,13 +75,13 @@ class Depth(Struct, frozen=True, kw_only=True):
     """Jobs in one state. `codes` counts those whose last attempt failed, by its code."""
 
     count: int
-    oldest_age_s: float | None  # since the oldest was asked for
-    next_due_at: datetime | None  # when the first of them may be taken (again)
+    oldest_age_s: float | None  # since the oldest was requested
+    next_due_at: datetime | None  # when the first of them may be claimed
     codes: Mapping[str, int]
 
 
 class RunningJob(Struct, frozen=True, kw_only=True):
-    """A job that somebody holds: which process (host:pid:id), until when unless it renews, and what failed before."""
+    """A job that a worker holds: `owner` is its host:pid:id, `lease_until` is when the lease ends unless renewed."""
 
     id: str
     normalized_url: str
@@ -89,10 +92,11 @@ class RunningJob(Struct, frozen=True, kw_only=True):
 
 
 class QueueView(Struct, frozen=True, kw_only=True):
-    """The collections that are owed, on all nodes.
+    """The collections that are owed, of all workers.
 
-    `waiting` are due and have no room yet, up to `limit`; `running` are held; `retrying` wait for their next attempt;
-    `abandoned` were held by a process that is gone. `failed` counts the stored failures behind which nothing is owed.
+    `waiting` are due and have no free slot yet, up to `limit`; `running` are held by a worker; `retrying` wait for the
+    time of their next attempt; the lease of the `abandoned` ones has run out. `failed` counts stored failures without
+    a job.
     """
 
     limit: int
@@ -192,7 +196,7 @@ def build_last_error(stored: StoredFailure | None) -> LastError | None:
 
 
 def page_source(body: Body, content: bytes) -> str:
-    """The decoded body as text: in its charset, malformed sequences replaced; else in base64."""
+    """The decoded body: text in its charset, with U+FFFD for malformed sequences, or base64."""
     decoded = body_bytes(content)
     if body.encoding == "base64":
         return binascii.b2a_base64(decoded, newline=False).decode("ascii")

@@ -1,7 +1,7 @@
-"""The use cases: look a URL up, collect it, read a record by its id. What they answer is an entry as stored.
+"""The use cases of clients: look a URL up, collect it, read a record by its id.
 
-They know neither HTTP nor MongoDB. An entry with a capture is a record to serve; else one with a job is pending; else
-its failure answers for it.
+Each returns the entry as stored, and knows neither HTTP nor MongoDB. An entry with a capture is a record to serve;
+without one, an entry with a job is pending; without either, its failure is the answer.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ logger = logging.getLogger(__name__)
 Permit = Callable[[], None]
 
 
-def freely() -> None:
-    """Nothing stands against it."""
+def permit_all() -> None:
+    """A permit that is always given."""
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """An entry, and how it was had: `hit`, it was there and nothing was owed; `stale`, a refresh is behind it."""
+    """An entry that was looked up.
+
+    `hit`: it was stored, and no collection was owed before. `stale`: it is older than asked for, and is refreshed.
+    """
 
     entry: Entry
     hit: bool
@@ -40,7 +43,11 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 class Collected(Struct, frozen=True, kw_only=True):
-    """What a collection came to. `ended` is false when the wait was over first; `reused` when none was needed."""
+    """An entry that was to be collected.
+
+    `ended`: the attempt has ended; false when the wait was over first. `reused`: the stored capture is young enough,
+    and nothing was collected.
+    """
 
     entry: Entry
     ended: bool
@@ -64,12 +71,13 @@ class Inventory:
         self._now = now
 
     async def look_up(
-        self, given_url: str, *, max_age_s: float | None, wait_s: float, collect: bool, permit: Permit = freely
+        self, given_url: str, *, max_age_s: float | None, wait_s: float, collect: bool, permit: Permit = permit_all
     ) -> Found:
-        """The entry at once, after starting what is missing; with `wait_s`, once there is something to serve.
+        """The entry at once, after starting a collection that is missing; with `wait_s`, once there is one to serve.
 
-        `permit` is called before work is started, and raises when the caller may not. Raises what it raises,
-        InvalidUrl, DestinationProhibited, RecordNotFound (only without `collect`), QueueFull, StorageUnavailable.
+        `permit` is called before a collection is started, and raises when the client may not start one. Raises what
+        it raises, InvalidUrl, DestinationProhibited, RecordNotFound (only without `collect`), QueueFull and
+        StorageUnavailable.
         """
         url = self._admit(given_url)
         entry = await self._records.find(url)
@@ -91,11 +99,11 @@ class Inventory:
         return Found(entry=await self._wait_to_serve(url, entry, wait_s), hit=hit)
 
     async def collect(
-        self, given_url: str, *, max_age_s: float | None, wait_s: float, permit: Permit = freely
+        self, given_url: str, *, max_age_s: float | None, wait_s: float, permit: Permit = permit_all
     ) -> Collected:
-        """Collect now, or join the collection that runs; one attempt, waited for up to `wait_s`.
+        """Collect now, or join the collection that runs: one attempt, for which the call waits up to `wait_s`.
 
-        With `max_age_s` a capture that is young enough is the answer. Raises as `look_up`.
+        With `max_age_s`, a stored capture that is not older is returned instead. Raises as `look_up` does.
         """
         url = self._admit(given_url)
         if max_age_s is not None:
@@ -108,14 +116,14 @@ class Inventory:
         return Collected(entry=ended or begun, ended=ended is not None)
 
     async def read(self, record_id: str, *, wait_s: float) -> Entry:
-        """The entry under an id; starts nothing. Raises RecordNotFound, StorageUnavailable."""
+        """The entry with this id; no collection is started. Raises RecordNotFound and StorageUnavailable."""
         entry = await self._records.find_by_id(record_id)
         if entry is None:
             raise RecordNotFound
         return await self._wait_to_serve(recall(entry.normalized_url), entry, wait_s)
 
     async def content(self, entry: Entry) -> bytes | None:
-        """The stored body's zstd frame; None when a newer capture has just taken the entry's place: read it again."""
+        """The stored body's zstd frame; None when a newer capture has replaced the entry's: read the entry again."""
         return await self._records.content(entry)
 
     def _admit(self, given_url: str) -> NormalizedUrl:
@@ -128,9 +136,9 @@ class Inventory:
         return entry.failure is not None and self._policy.failure_answers(entry.failure, self._now())
 
     def _refresh(self, url: NormalizedUrl, entry: Entry, permit: Permit) -> None:
-        """Start a refresh behind a stale capture, if the caller may: what is stored is the answer either way.
+        """Start a refresh of a stale capture in the background, if the client may start one; nobody waits for it.
 
-        A refresh that failed lately is not tried again at once.
+        A refresh that failed is not tried again while its stored failure answers.
         """
         if entry.job is None and not self._failure_answers(entry):
             try:

@@ -1,4 +1,4 @@
-"""The use cases of operators: see what is owed, and put back what has failed."""
+"""The use cases of operators: see which collections are owed, and requeue failed ones."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from metadata_inventory.model.capture import FailureCode
 from metadata_inventory.model.record import QueueState
 from metadata_inventory.ports import QueueStore
 
-# Running jobs that are shown one by one.
+# At most so many running jobs are listed.
 SHOWN_LEASES = 100
-# Put back at once; the rest is for the next call. Few enough that a call is answered within seconds.
-REQUEUED_AT_ONCE = 200
+# Requeued by one call, which takes seconds; a further call requeues the next ones.
+MAX_REQUEUED = 200
 
 
 class Queue:
-    """`limit` is how many jobs may wait, for room or for their next attempt."""
+    """`limit` bounds the jobs that wait, for a free slot or for the time of their next attempt."""
 
     def __init__(self, store: QueueStore, *, limit: int) -> None:
         self._store = store
@@ -28,14 +28,14 @@ class Queue:
         return await self._store.state(SHOWN_LEASES)
 
     async def requeue(self, codes: Collection[FailureCode], failed_before: datetime | None) -> tuple[int, bool]:
-        """Owe the failed ones a collection again, those with one of the codes or all, of these what failed by then.
+        """Requeue failed entries: those with one of the codes (none given: with any) that failed before the instant.
 
-        How many were put back, and whether some may be left: no more are than the queue has room for, or
-        REQUEUED_AT_ONCE. Raises QueueFull when there is no room, StorageUnavailable.
+        Returns how many were requeued, and whether others may be left: one call requeues no more than may wait, and
+        no more than MAX_REQUEUED. Raises QueueFull when no further job may wait, and StorageUnavailable.
         """
         state = await self._store.state(leases=0)
         room = self.limit - state.waiting.count - state.retrying.count
         if room <= 0:
             raise QueueFull
-        limit = min(room, REQUEUED_AT_ONCE)
+        limit = min(room, MAX_REQUEUED)
         return await self._store.requeue(codes, limit, failed_before)
