@@ -9,9 +9,10 @@ from backports import zstd
 from metadata_inventory.collect.engine.hop import Hop
 from metadata_inventory.collect.engine.outcomes import Truncation
 from metadata_inventory.collect.parse.content_coding import Decoded
-from metadata_inventory.collect.parse.content_type import Identified, decode, identify, parse_media_type
+from metadata_inventory.collect.parse.content_type import Identified, identify, parse_media_type
 from metadata_inventory.collect.parse.summary import HTML_TYPES, MAX_HTML_CHARACTERS, summarize
 from metadata_inventory.model.capture import Body, Summary
+from metadata_inventory.model.charsets import decode
 
 LEVEL = 3  # of zstd; its default
 

@@ -47,7 +47,7 @@ class _Query:
     began: float | None = None  # when a thread took it
 
 
-def shorten_patience() -> None:
+def limit_lookup_time() -> None:
     """Bound how long getaddrinfo tries, unless the operator has said so; before the first look-up of the process."""
     os.environ.setdefault(_RESOLVER_OPTIONS, f"timeout:{RESOLVER_TIMEOUT_S} attempts:2")
 

@@ -13,9 +13,6 @@ from typing import Literal
 from msgspec import Struct
 
 from metadata_inventory.model import charsets
-from metadata_inventory.model.charsets import decode
-
-__all__ = ["Identified", "decode", "identify", "parse_media_type"]
 
 SNIFFED_BYTES = 1445  # MIME Sniffing §5.2, the resource header
 

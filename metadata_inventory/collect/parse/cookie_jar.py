@@ -9,17 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from metadata_inventory.collect.parse.set_cookie import (
-    MAX_LIFETIME,
-    REFUSALS,
-    CookieFlaw,
-    Origin,
-    charset_of,
-    parse_set_cookie,
-)
+from metadata_inventory.collect.parse.set_cookie import MAX_LIFETIME, REFUSALS, CookieFlaw, Origin
 from metadata_inventory.model.capture import SetCookie
-
-__all__ = ["REFUSALS", "CookieFlaw", "CookieJar", "parse_set_cookie"]
 
 MAX_COOKIES_PER_DOMAIN = 50  # the least that 6265bis §6.1 asks for
 MAX_COOKIES = 500  # in one jar, which lives for one collection: 2 MiB at most
@@ -89,11 +80,6 @@ class CookieJar:
         for cookie in found:
             cookie.used = self._tick()
         return b"; ".join(cookie.pair for cookie in found) if found else None
-
-    def header_for(self, url: str, now: datetime) -> str | None:
-        """The same as text: UTF-8 when all of it is, else ISO-8859-1."""
-        octets = self.octets_for(url, now)
-        return None if octets is None else octets.decode(charset_of(octets))
 
     def _stored(self, cookie: SetCookie, domain: str, now: datetime) -> _Stored:
         charset = "latin-1" if CookieFlaw.NOT_UTF8 in cookie.flaws else "utf-8"

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from metadata_inventory.collect.engine import entry
-from metadata_inventory.collect.engine.engine import Results
+from metadata_inventory.collect.engine.results import Results
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.pool.forkserver import cleaned_environment, make_context
 from metadata_inventory.model.capture import CollectionOrder

@@ -12,12 +12,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
-from metadata_inventory.collect.engine.engine import fault, now
-from metadata_inventory.collect.engine.outcomes import DETAILS
+from metadata_inventory.collect.engine.outcomes import build_failure
 from metadata_inventory.collect.options import CollectorOptions, LaneSettings
 from metadata_inventory.collect.pool.lane_process import LaneProcess, LaneProcessLost
 from metadata_inventory.errors import CollectorUnavailable, StartError
-from metadata_inventory.model.capture import CollectionOrder, Failure, FailureCode, Outcome
+from metadata_inventory.model.capture import CollectionOrder, FailureCode, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class PendingOrder:
 
     def end_by_fault(self) -> None:
         """Nothing was wrong with it: this system failed."""
-        self.end(fault())
+        self.end(build_failure(FailureCode.INTERNAL_ERROR))
 
     def refuse(self) -> None:
         """There is no process that could take it."""
@@ -49,7 +48,7 @@ class PendingOrder:
             self.outcome.set_exception(CollectorUnavailable())
 
     def lose(self) -> None:
-        self.end(Failure(code=FailureCode.WORKER_LOST, detail=DETAILS[FailureCode.WORKER_LOST], at=now()))
+        self.end(build_failure(FailureCode.WORKER_LOST))
 
 
 class LostOrders(Exception):

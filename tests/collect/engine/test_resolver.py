@@ -142,7 +142,7 @@ def test_this_hosts_resolver_is_asked() -> None:
         module.resolve_here("a..b")
 
 
-# --- in a worker
+# --- in an engine
 
 
 @pytest.fixture
@@ -154,20 +154,20 @@ def origin() -> Iterator[Origin]:
 @dataclass
 class Working:
     resolver: HeldNames
-    workers: list[Engine] = field(default_factory=list)
+    engines: list[Engine] = field(default_factory=list)
 
     def start(self, *allow: str, **options: int) -> Engine:
         policy = DestinationPolicy.parse(allow or ["127.0.0.0/8", "192.0.2.0/24"])
-        worker = Engine(CollectorOptions(destinations=policy, **options), resolve=self.resolver)  # type: ignore[arg-type]
-        self.workers.append(worker)
-        return worker
+        engine = Engine(CollectorOptions(destinations=policy, **options), resolve=self.resolver)  # type: ignore[arg-type]
+        self.engines.append(engine)
+        return engine
 
-    def collect(self, worker: Engine, url: str) -> Capture | Failure:
-        got = dict(worker.advance([CollectionOrder(token="asked", url=url)], (), 0))
+    def collect(self, engine: Engine, url: str) -> Capture | Failure:
+        got = dict(engine.advance([CollectionOrder(token="asked", url=url)], (), 0))
         deadline = time.monotonic() + DEADLINE_S
         while "asked" not in got:
             assert time.monotonic() < deadline
-            got |= dict(worker.advance((), (), 50))
+            got |= dict(engine.advance((), (), 50))
         return got["asked"]
 
 
@@ -175,8 +175,8 @@ class Working:
 def working(resolver: HeldNames) -> Iterator[Working]:
     working = Working(resolver)
     yield working
-    for worker in working.workers:
-        worker.close()
+    for engine in working.engines:
+        engine.close()
 
 
 @pytest.mark.parametrize("host", ["a.example", "a.example.", "xn--bcher-kva.example", "a_b.example"])
@@ -191,19 +191,19 @@ def test_a_name_is_dialled_where_it_leads(working: Working, origin: Origin, host
 
 
 def test_names_that_nobody_answers_do_not_hold_up_others(working: Working, origin: Origin) -> None:
-    worker = working.start(max_unresolved_names=8, max_unresolved_per_domain=4)
+    engine = working.start(max_unresolved_names=8, max_unresolved_per_domain=4)
     slow = [CollectionOrder(token=f"slow-{n}", url=f"http://slow{n}.stalled.example/") for n in range(100)]
-    assert worker.advance(slow, (), 0) == ()
+    assert engine.advance(slow, (), 0) == ()
     working.resolver.wait_for(4)
     working.resolver.known["quick.test.example"] = ("127.0.0.1",)
     working.resolver.known["quick.example.org"] = ("127.0.0.1",)
-    assert isinstance(working.collect(worker, origin.url("/", host="quick.example.org")), Capture)
-    assert isinstance(working.collect(worker, origin.url("/")), Capture)
+    assert isinstance(working.collect(engine, origin.url("/", host="quick.example.org")), Capture)
+    assert isinstance(working.collect(engine, origin.url("/")), Capture)
 
 
 def test_a_name_that_is_not_answered_in_time_is_a_time_out(working: Working) -> None:
-    worker = working.start(resolve_timeout_ms=100)
-    failure = working.collect(worker, "http://slow.example/")
+    engine = working.start(resolve_timeout_ms=100)
+    failure = working.collect(engine, "http://slow.example/")
     assert isinstance(failure, Failure)
     assert failure.code is FailureCode.DNS_TIMEOUT
     assert failure.exchanges[0].timings_ms.dns == 100
@@ -228,31 +228,31 @@ def test_of_several_addresses_only_allowed_ones_are_dialled(working: Working, or
 
 
 def test_an_abandoned_look_up_is_forgotten(working: Working) -> None:
-    worker = working.start()
-    worker.advance([CollectionOrder(token="slow", url="http://slow.example/")], (), 0)
+    engine = working.start()
+    engine.advance([CollectionOrder(token="slow", url="http://slow.example/")], (), 0)
     working.resolver.wait_for(1)
-    worker.advance((), ("slow",), 0)
+    engine.advance((), ("slow",), 0)
     working.resolver.let_go.set()
-    assert isinstance(working.collect(worker, "http://none.example/"), Failure)
+    assert isinstance(working.collect(engine, "http://none.example/"), Failure)
 
 
 def test_a_thousand_that_wait_for_a_host_may_end_at_once(working: Working, origin: Origin) -> None:
     """As when the host's name comes to lead where nobody may go: each that is let in ends, and lets in the next."""
-    worker = working.start(max_per_host=1, name_cache_ms=0)
+    engine = working.start(max_per_host=1, name_cache_ms=0)
     working.resolver.known["a.example"] = ("127.0.0.1",)
     origin.page("/held")
     origin.hold("/held")
-    worker.advance([CollectionOrder(token="held", url=origin.url("/held", host="a.example"))], (), 0)
-    wait_until(lambda: worker.advance((), (), 10) == () and origin.count("/held") == 1, DEADLINE_S)
+    engine.advance([CollectionOrder(token="held", url=origin.url("/held", host="a.example"))], (), 0)
+    wait_until(lambda: engine.advance((), (), 10) == () and origin.count("/held") == 1, DEADLINE_S)
     working.resolver.known["a.example"] = ("10.1.2.3",)
     url = origin.url("/", host="a.example")
-    got = dict(worker.advance([CollectionOrder(token=str(number), url=url) for number in range(1500)], (), 100))
+    got = dict(engine.advance([CollectionOrder(token=str(number), url=url) for number in range(1500)], (), 100))
     assert got == {}
     origin.release("/held")
     deadline = time.monotonic() + DEADLINE_S
     while len(got) < 1501:
         assert time.monotonic() < deadline
-        got |= dict(worker.advance((), (), 50))
+        got |= dict(engine.advance((), (), 50))
     assert isinstance(got.pop("held"), Capture)
     codes = {outcome.code for outcome in got.values() if isinstance(outcome, Failure)}
     assert codes == {FailureCode.DESTINATION_IP_PROHIBITED}

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from metadata_inventory.collect.engine import entry
-from metadata_inventory.collect.engine.engine import Results
+from metadata_inventory.collect.engine.results import Results
 from metadata_inventory.collect.pool import isolation, lane_process_handle
 from metadata_inventory.collect.pool.lane_process import LaneProcess
 from metadata_inventory.errors import CollectorUnavailable
