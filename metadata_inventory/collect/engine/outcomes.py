@@ -52,7 +52,7 @@ DETAILS: Final[dict[FailureCode, str]] = {
     FailureCode.HTTP_RESPONSE_TIMEOUT: "The server did not respond in time.",
     FailureCode.HTTP_RESPONSE_INCOMPLETE: "The response ended inside its headers.",
     FailureCode.TOO_MANY_REDIRECTS: "The redirects lead in a circle or are too many.",
-    FailureCode.WORKER_LOST: "The collector's process ended before this collection did.",
+    FailureCode.WORKER_LOST: "The lane process ended before this collection did.",
     FailureCode.INTERNAL_ERROR: "The collection failed because of an error in this service.",
 }
 
