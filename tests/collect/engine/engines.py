@@ -1,4 +1,4 @@
-"""What tests of the engine share: engines in this process, and a resolver whose answers the test holds back."""
+"""Shared by the tests of the engine: engines in this process, and look-ups that the test holds back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ DEADLINE_S = 20.0
 
 @dataclass
 class HeldNames:
-    """In place of the host's own: names that hold are not answered until told so. Real name servers need port 53."""
+    """In place of the resolver of this host: names that begin with "slow" wait for `let_go`.
+
+    A real name server would need port 53.
+    """
 
     known: dict[str, tuple[str, ...]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -41,6 +44,8 @@ class HeldNames:
 
 @dataclass
 class Working:
+    """Engines that look names up in `resolver`."""
+
     resolver: HeldNames
     engines: list[Engine] = field(default_factory=list)
 

@@ -1,3 +1,5 @@
+"""Stages that are due come in order, and those that have ended do not come at all."""
+
 from __future__ import annotations
 
 from metadata_inventory.collect.engine.collection import Collection
@@ -21,7 +23,7 @@ def queue(*collections: Collection) -> Deadlines:
     return deadlines
 
 
-def test_what_is_due_comes_once_the_earliest_first() -> None:
+def test_a_stage_that_is_due_comes_once_and_the_earliest_comes_first() -> None:
     late, early, future = begin("late"), begin("early"), begin("future")
     for collection, deadline in ((late, 2.0), (early, 1.0)):
         collection.deadline = deadline  # long ago

@@ -1,4 +1,4 @@
-"""An engine in this process: its collections' names, stages and ends."""
+"""An engine in this process: look-ups of its collections, and their stages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def origin() -> Iterator[Origin]:
 
 
 @pytest.mark.parametrize("host", ["a.example", "a.example.", "xn--bcher-kva.example", "a_b.example"])
-def test_a_name_is_dialled_where_it_leads(working: Working, origin: Origin, host: str) -> None:
+def test_a_name_is_connected_to_at_its_address(working: Working, origin: Origin, host: str) -> None:
     working.resolver.known[host] = ("127.0.0.1",)
     capture = working.collect(working.start(), origin.url("/", host=host))
     assert isinstance(capture, Capture)
@@ -32,7 +32,7 @@ def test_a_name_is_dialled_where_it_leads(working: Working, origin: Origin, host
     assert origin.requests[0].headers["host"] == f"{host}:{origin.port}"
 
 
-def test_names_that_nobody_answers_do_not_hold_up_others(working: Working, origin: Origin) -> None:
+def test_names_that_are_not_answered_do_not_hold_up_others(working: Working, origin: Origin) -> None:
     engine = working.start(max_unresolved_names=8, max_unresolved_per_domain=4)
     slow = [CollectionOrder(token=f"slow-{n}", url=f"http://slow{n}.stalled.example/") for n in range(100)]
     assert engine.advance(slow, (), 0) == ()
@@ -43,7 +43,7 @@ def test_names_that_nobody_answers_do_not_hold_up_others(working: Working, origi
     assert isinstance(working.collect(engine, origin.url("/")), Capture)
 
 
-def test_a_name_that_is_not_answered_in_time_is_a_time_out(working: Working) -> None:
+def test_a_name_that_is_not_answered_in_time_is_a_timeout(working: Working) -> None:
     engine = working.start(resolve_timeout_ms=100)
     failure = working.collect(engine, "http://slow.example/")
     assert isinstance(failure, Failure)
@@ -52,18 +52,18 @@ def test_a_name_that_is_not_answered_in_time_is_a_time_out(working: Working) -> 
     assert failure.exchanges[0].response is None
 
 
-def test_an_answer_that_comes_too_late_is_nobodys(working: Working) -> None:
+def test_a_look_up_that_ends_too_late_is_ignored(working: Working) -> None:
     engine = working.start(resolve_timeout_ms=100, max_unresolved_per_domain=1)
     engine.advance([CollectionOrder(token="late", url="http://slow.one.example/")], (), 0)
     (failure,) = dict(engine.advance((), (), round(DEADLINE_S * 1000))).values()
     assert isinstance(failure, Failure)
     working.resolver.let_go.set()
-    other = working.collect(engine, "http://none.one.example/")  # is not looked up before the late answer has come
+    other = working.collect(engine, "http://none.one.example/")  # is not looked up before the late one has ended
     assert isinstance(other, Failure)
     assert other.code is FailureCode.DNS_ERROR
 
 
-def test_a_name_that_leads_only_to_refused_addresses_is_prohibited_and_they_are_not_told(working: Working) -> None:
+def test_a_name_with_refused_addresses_only_is_prohibited_and_they_are_kept_secret(working: Working) -> None:
     working.resolver.known["inside.example"] = ("10.1.2.3", "169.254.169.254")
     failure = working.collect(working.start(), "http://inside.example/")
     assert isinstance(failure, Failure)
@@ -72,7 +72,7 @@ def test_a_name_that_leads_only_to_refused_addresses_is_prohibited_and_they_are_
     assert "169.254" not in repr(failure)
 
 
-def test_of_several_addresses_only_allowed_ones_are_dialled(working: Working, origin: Origin) -> None:
+def test_of_several_addresses_only_allowed_ones_are_connected_to(working: Working, origin: Origin) -> None:
     working.resolver.known["both.example"] = ("10.1.2.3", "127.0.0.1")
     capture = working.collect(working.start(), origin.url("/", host="both.example"))
     assert isinstance(capture, Capture)
@@ -90,7 +90,7 @@ def test_an_abandoned_look_up_is_forgotten(working: Working) -> None:
 
 
 def test_a_thousand_that_wait_for_a_host_may_end_at_once(working: Working, origin: Origin) -> None:
-    """As when the host's name comes to lead where nobody may go: each that is let in ends, and lets in the next."""
+    """As when a name begins to resolve to a refused address: each that gets the slot fails and frees it."""
     engine = working.start(max_per_host=1, name_cache_ms=0)
     working.resolver.known["a.example"] = ("127.0.0.1",)
     origin.page("/held")
@@ -177,7 +177,7 @@ def test_a_collection_can_be_abandoned_in_every_stage(working: Working, origin: 
     if stage is Stage.RESOLVING:
         working.resolver.let_go.set()
     else:
-        origin.release("/source")  # held, it does not notice that its connection is closed
+        origin.release("/source")  # a held request does not notice that its connection is closed
         origin.wait_until(lambda: origin.closed == 1)
     origin.release("/target")
     assert isinstance(working.collect(staged.engine, origin.url("/", host="slow.example")), Capture)

@@ -1,4 +1,4 @@
-"""Look-ups: what is asked for, how many at once, and what comes back."""
+"""The resolver: which names it looks up, how many at once, and with what results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.collect.engine.engines import DEADLINE_S, HeldNames
 
 
 class Looking:
-    """A resolver, and a wait for what they answer."""
+    """A resolver, and a wait for its results."""
 
     def __init__(self, resolver: Callable[[str], tuple[str, ...]], *, at_once: int = 4, per_domain: int = 2) -> None:
         self._woken = threading.Event()
@@ -61,7 +61,7 @@ def test_a_name_that_does_not_exist_is_an_error_and_not_remembered(resolver: Hel
     assert resolver.asked == ["none.test", "none.test"]
 
 
-def test_silence_is_told_from_a_server_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_distinguished_from_a_server_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(host: str) -> tuple[str, ...]:
         raise socket.gaierror(socket.EAI_AGAIN, "made up")
 
@@ -100,7 +100,7 @@ def test_a_look_up_that_waits_is_dropped_with_its_last_ticket(resolver: HeldName
     assert resolver.asked == ["slow.test", "last.example"]
 
 
-def test_this_hosts_resolver_is_asked() -> None:
+def test_names_are_looked_up_by_this_hosts_resolver() -> None:
     assert set(module.resolve_here("localhost")) <= {"127.0.0.1", "::1"}
     with pytest.raises(OSError):  # noqa: PT011 - whichever subclass
         module.resolve_here("a..b")

@@ -1,4 +1,4 @@
-"""What a body is: media type, text or not, charset; and its text."""
+"""Identification of bodies: media type, text or not, charset; and decoding to text."""
 
 from __future__ import annotations
 

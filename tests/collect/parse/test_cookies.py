@@ -1,4 +1,4 @@
-"""Set-Cookie lines and the jar, by 6265bis. Hosts are example names; `shop.example` stands for a registrable domain."""
+"""Set-Cookie lines and the cookie jar, by 6265bis. `shop.example` stands for a registrable domain."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from metadata_inventory.model.capture import SetCookie
 NOW = datetime(2030, 5, 17, 12, tzinfo=UTC)
 SECURE = "https://www.shop.example/a/b?q#f"
 PLAIN = "http://www.shop.example/a/b"
+PAST, FUTURE = "Thu, 01 Jan 1970 00:00:00 GMT", "Wed, 01 Jan 2031 00:00:00 GMT"
 
 
 def parse(raw: bytes | str, url: str = SECURE) -> SetCookie:
@@ -97,6 +98,15 @@ def test_default_path(url: str, path: str) -> None:
         pytest.param("a=b; Path=/x; Path=y", "path", "/a", id="path, a bad one too"),
         pytest.param("a=b; Max-Age=1; Max-Age=2", "max_age", 2, id="max-age"),
         pytest.param("a=b; Max-Age=1; Max-Age=x", "max_age", 1, id="max-age, not a bad one"),
+        pytest.param(
+            f"a=b; Expires={PAST}; Expires={FUTURE}", "expires", datetime(2031, 1, 1, tzinfo=UTC), id="expires"
+        ),
+        pytest.param(
+            f"a=b; Expires={FUTURE}; Expires=x",
+            "expires",
+            datetime(2031, 1, 1, tzinfo=UTC),
+            id="expires, not a bad one",
+        ),
         pytest.param("a=b; Domain=other.example; Domain=shop.example", "domain", "shop.example", id="domain"),
         pytest.param("a=b; Domain=shop.example; Domain=", "host_only", True, id="domain, an empty one too"),
         pytest.param("a=b; SameSite=Strict; SameSite=Lax", "same_site", "Lax", id="same-site"),
@@ -223,7 +233,7 @@ def test_flaws(raw: str | bytes, url: str, flaws: set[str]) -> None:
     assert set(parse(raw, url).flaws) == flaws
 
 
-def test_refused_domain_is_told_as_it_was_asked_for() -> None:
+def test_a_refused_domain_is_kept_as_it_was_sent() -> None:
     cookie = parse("a=b; Domain=.Other.Example")
     assert (cookie.domain, cookie.host_only) == ("other.example", False)
 
@@ -341,7 +351,7 @@ def test_max_age_goes_before_expires_and_both_end_within_400_days() -> None:
     assert jar.octets_for(SECURE, NOW + timedelta(days=400)) is None
 
 
-def test_cookie_in_the_clear_does_not_hide_a_secure_one() -> None:
+def test_a_cookie_that_came_without_tls_does_not_hide_a_secure_one() -> None:
     jar = a_jar("a=safe; Secure; Path=/a; Domain=shop.example")
     assert not jar.receive(parse("a=evil; Path=/a/b", PLAIN), PLAIN, NOW)
     assert jar.receive(parse("a=other; Path=/", PLAIN), PLAIN, NOW)
@@ -359,7 +369,7 @@ def test_octets_are_sent_as_they_came_utf8_or_not() -> None:
     assert jar.octets_for(SECURE, NOW) == b"a=\xfc; b=\xc3\xbc"
 
 
-def test_crowded_domain_loses_its_insecure_cookies_first_then_those_used_longest_ago() -> None:
+def test_a_domain_with_too_many_cookies_loses_insecure_ones_first_then_the_least_recently_used() -> None:
     jar = a_jar("keep=1; Secure", *(f"n{i}=x" for i in range(MAX_COOKIES_PER_DOMAIN)))
     sent = (jar.octets_for(SECURE, NOW) or b"").split(b"; ")
     assert len(sent) == MAX_COOKIES_PER_DOMAIN
