@@ -2,8 +2,8 @@
 
 Redirects are followed here and not by libcurl, so that every hop is checked and recorded (RFC 9110 §15.4; the method is
 always GET). One deadline holds for all hops. The engine leads each hop through `refuse` (is it allowed at all?),
-`begin_resolving`, `dial` (from addresses to a prepared `Hop`) and `conclude` (from the ended `Hop` to an outcome, or to
-the next hop).
+`begin_resolving`, `prepare_hop` (from addresses to a `Hop` for libcurl) and `conclude` (from the ended `Hop` to an
+outcome, or to the next hop).
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ class Collection:
         waited_ms = (time.monotonic() - self._queued_at) * 1000
         return dataclasses.replace(self._resolution, waited_ms=(self._resolution.waited_ms or 0.0) + waited_ms)
 
-    def dial(self, resolution: Resolution) -> Hop | Failure:
-        """Begin `TRANSFERRING`: a hop to be added to libcurl's multi handle. A failure if no address is allowed."""
+    def prepare_hop(self, resolution: Resolution) -> Hop | Failure:
+        """Begin `TRANSFERRING` with a hop that the caller adds to libcurl. A failure if no address is allowed."""
         self._resolution = resolution
         if resolution.failure is not None:
             return self.fail(resolution.failure, resolution=resolution)

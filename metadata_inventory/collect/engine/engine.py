@@ -167,7 +167,7 @@ class Engine:
             self._transfer(collection, collection.end_wait())
 
     def _transfer(self, collection: Collection, resolution: Resolution) -> None:
-        hop = self._attempt(collection, lambda: collection.dial(resolution))
+        hop = self._attempt(collection, lambda: collection.prepare_hop(resolution))
         if not isinstance(hop, Hop):
             self._finish(collection, hop)
             return

@@ -112,13 +112,13 @@ class Hop:
         return call
 
     def _open_socket(self, purpose: int, address: pycurl.CurlSockAddr) -> socket.socket | int:
-        if not self._may_dial(address):
+        if not self._may_connect(address):
             self.refused += 1
             return pycurl.SOCKET_BAD
         self.opened += 1
         return curl_options.open_socket(address)
 
-    def _may_dial(self, address: pycurl.CurlSockAddr) -> bool:
+    def _may_connect(self, address: pycurl.CurlSockAddr) -> bool:
         """Ask the destination policy, and the kernel for addresses that this host got after its own were read.
 
         Decided before anything is sent, so that not even a closed port or a TLS server's alert is told to the client.

@@ -1,8 +1,8 @@
 """Owns one lane process at a time and the pending orders in it: hands them over, ends them, sorts them after a loss.
 
-When a process is lost, the orders that it was handed are suspects. Orders that it has never seen are not, and none is
-if the process was lost together with its forkserver. An order that was alone in the process needs no isolation: it
-ends as `worker_lost`.
+When a process is lost, the orders that were handed to it are suspects. Orders that it never saw are not suspects, and
+no order is one if the process was lost together with its forkserver. A suspect that was alone in the process needs no
+isolation: it ends as `worker_lost`.
 """
 
 from __future__ import annotations

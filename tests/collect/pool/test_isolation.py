@@ -65,7 +65,7 @@ def captured(outcomes: list[Outcome]) -> bool:
 
 
 @pytest.mark.parametrize("killers", [1, 2])
-def test_a_url_that_kills_its_process_is_found_and_its_neighbours_are_collected(origin: Origin, killers: int) -> None:
+def test_a_url_that_kills_its_collector_is_found_and_its_neighbours_come_home(origin: Origin, killers: int) -> None:
     async def test() -> None:
         async with running() as lanes:
             origin.hold("/held")
