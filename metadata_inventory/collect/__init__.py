@@ -1,1 +1,1 @@
-"""Collecting: what happens between an order and its outcome. Only `lanes` runs in the parent, the rest in children."""
+"""Collecting: from an order to its outcome. `pool` is the parent's side, `engine` the child's, `parse` is pure."""

@@ -1,4 +1,4 @@
-"""A collector without its process: `child`'s functions called here, so that a test sees what they do."""
+"""A collector without a lane process: the tests call the functions of `entry` in their own process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from backports import zstd
 
 from metadata_inventory.collect.engine import entry
 from metadata_inventory.collect.options import CollectorOptions
@@ -20,8 +21,13 @@ LOOPBACK = DestinationPolicy.parse(["127.0.0.0/8", "::1"])
 DEADLINE_S = 20.0
 
 
+def content(capture: Capture) -> bytes:
+    """The body of the capture, decompressed."""
+    return zstd.decompress(capture.content)
+
+
 class Collecting:
-    """Starts the child's worker on the first use; options given before that are its own."""
+    """Calls `entry.start` on the first use, with the options that were set before."""
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {"destinations": LOOPBACK}
@@ -49,7 +55,7 @@ class Collecting:
         return dict(entry.advance(orders, abandoned, wait_ms))
 
     def finish(self, *orders: CollectionOrder) -> list[Outcome]:
-        """The outcomes of orders, in the order given; hands over those that were not yet."""
+        """The outcomes of the orders, in the order given. Orders that were not handed over yet are."""
         new = [order for order in orders if order.token not in self._handed_over]
         self._got |= self.advance(*new, wait_ms=0)
         deadline = time.monotonic() + DEADLINE_S
@@ -59,10 +65,10 @@ class Collecting:
         return [self._got.pop(order.token) for order in orders]
 
     def go_on_until(self, holds: Callable[[], bool]) -> None:
-        """Let what was handed over go on until the condition holds; nothing of it ends before."""
+        """Advance until the condition holds; no collection may end before."""
         deadline = time.monotonic() + DEADLINE_S
         while not holds():
-            assert time.monotonic() < deadline, "it does not come to that"
+            assert time.monotonic() < deadline, "the condition never holds"
             assert self.advance() == {}
 
     def collect(self, url: str) -> Outcome:
@@ -81,8 +87,8 @@ class Collecting:
 
 @pytest.fixture
 def collecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collecting]:
-    monkeypatch.setenv("RES_OPTIONS", "timeout:1 attempts:1")  # `start` would else leave its own behind
-    monkeypatch.setattr("gc.freeze", lambda: None)  # for a process that is forked once, not for this one
+    monkeypatch.setenv("RES_OPTIONS", "timeout:1 attempts:1")  # otherwise `start` would leave its own value behind
+    monkeypatch.setattr("gc.freeze", lambda: None)  # meant for a lane process, and not for this one
     yield Collecting()
     entry.stop()
 

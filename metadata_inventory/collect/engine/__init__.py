@@ -1,1 +1,1 @@
-"""The child's side of collecting: what runs inside a lane process."""
+"""The child's side of collecting: everything that runs inside a lane process."""

@@ -1,4 +1,4 @@
-"""The last hop's body → what is recorded of it, and the bytes that are kept, decoded and compressed."""
+"""Builds what is stored of the last hop's body: its description, the summary of an HTML page, the compressed bytes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from backports import zstd
 from metadata_inventory.collect.engine.hop import Hop
 from metadata_inventory.collect.engine.outcomes import Truncation
 from metadata_inventory.collect.parse.content_coding import Decoded
-from metadata_inventory.collect.parse.content_type import Identified, decode, identify, parse_media_type
+from metadata_inventory.collect.parse.content_type import Identified, identify, parse_media_type
 from metadata_inventory.collect.parse.summary import HTML_TYPES, MAX_HTML_CHARACTERS, summarize
 from metadata_inventory.model.capture import Body, Summary
+from metadata_inventory.model.charsets import decode
 
-LEVEL = 3  # of zstd; its default
+LEVEL = 3  # zstd's default
 
 
 def build_body(hop: Hop, truncated: Truncation | None) -> tuple[Body, Summary | None, bytes]:
-    """The body's description, what an HTML page says of itself, and the content as one zstd frame."""
+    """The description, the summary if the body is HTML, and the decoded content as one zstd frame."""
     decoded = Decoded(b"", None, False) if hop.decoder is None else hop.decoder.finish(cut=truncated is not None)
     identified = _identify(decoded, hop.reader.values("content-type"))
     stored = zstd.compress(decoded.content, LEVEL)
@@ -41,13 +42,13 @@ def build_body(hop: Hop, truncated: Truncation | None) -> tuple[Body, Summary | 
 def _summarize(content: bytes, identified: Identified, url: str) -> Summary | None:
     if identified.charset is None or identified.media_type not in HTML_TYPES:
         return None
-    # A character takes at most four bytes; what is behind the summary's own limit need not be decoded.
+    # Characters beyond the summary's own limit are not decoded. A character takes four bytes at most.
     text = decode(content[: 4 * (MAX_HTML_CHARACTERS + 1)], identified.charset)
     return summarize(text, url, identified.media_type)
 
 
 def _identify(decoded: Decoded, content_types: list[str]) -> Identified:
-    """Of several Content-Type lines the last counts, as in browsers. Bytes with a coding still on them are no text."""
+    """Of several Content-Type lines the last counts, as in browsers. Content that is still coded is not text."""
     content_type = content_types[-1] if content_types else None
     if decoded.error is None:
         return identify(decoded.content, content_type)

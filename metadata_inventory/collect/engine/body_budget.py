@@ -1,7 +1,7 @@
-"""The lane's memory for bodies: who needs more than is left is paused, except the transfer that came first.
+"""Bounds the bytes of bodies in one lane process: a transfer that needs more than is left is paused, but for the first.
 
-Without that exception transfers that each hold a part of the budget would wait for each other for ever. What is held,
-outcomes that wait to be handed over among it, is so bounded by the budget and one body more.
+Without that exception, transfers that each hold a part of the budget could wait for one another for ever. So the bytes
+held, those of outcomes that wait for the parent included, are bounded by the budget and one body more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from metadata_inventory.collect.engine.hop import Hop
 
 
 class BodyBudget:
-    """Counts the bytes that each hop holds; hops are told apart by identity."""
+    """Counts the bytes that each hop holds. The first hop is the one that has held bytes for longest."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
@@ -22,14 +22,14 @@ class BodyBudget:
 
     @property
     def total(self) -> int:
-        """Bytes that are held now."""
+        """The bytes held now, by hops and by outcomes."""
         return self._total
 
     def admits(self, hop: Hop, size: int) -> bool:
-        """Whether the hop may take `size` more bytes; if not it is noted as paused."""
+        """Whether the hop may take `size` more bytes. If not, the caller pauses it, and `resume` continues it."""
         self._hold(hop, hop.held_bytes)
         if self._total + size <= self._limit or hop is self._first:
-            self._hold(hop, self._held[hop] + size)  # until it is known what the bytes have become
+            self._hold(hop, self._held[hop] + size)  # until the next call knows what decoding has made of them
             return True
         self._paused[hop] = None
         return False
@@ -39,23 +39,23 @@ class BodyBudget:
         self._held[hop] = held
 
     def release(self, hop: Hop) -> None:
-        """The hop has ended and holds nothing."""
+        """Forget the hop: it has ended and holds nothing."""
         self._total -= self._held.pop(hop, 0)
         self._paused.pop(hop, None)
 
     def keep(self, size: int) -> None:
-        """An outcome of `size` bytes waits to be handed over …"""
+        """Count an outcome of `size` bytes, which waits until the parent fetches it."""
         self._total += size
 
     def hand_over(self, size: int) -> None:
-        """… and does not any more."""
+        """Stop counting an outcome of `size` bytes: the parent gets it now."""
         self._total -= size
 
     def resume(self) -> list[Hop]:
-        """Let paused hops go on, the first whatever there is left, others when there is room; not from a callback.
+        """Continue paused hops: the first in any case, others while bytes are left. Not for use in a callback.
 
-        Returns those that ended by what had been held back: libcurl hands that over at once, and a refusal of it is
-        pause's own error (23), of which the multi handle need not tell.
+        Returns the hops that have ended by it. libcurl delivers what it held back during the call; when the hop refuses
+        that, the call itself reports error 23, and the multi handle may never report the end of the transfer.
         """
         ended = []
         for hop in list(self._paused):

@@ -1,31 +1,32 @@
-"""One collection: its hops from the order to the outcome. Redirects are followed by hand, one deadline over all.
+"""Owns the state of one collection: its stage, and what its hops have brought so far.
 
-Each hop goes through `next_host` (where to look), `dial` (addresses → a prepared hop) and `settle` (an ended hop →
-an outcome, or None when another hop is due). Which of them to call and when libcurl runs is the worker's affair.
-Redirects: RFC 9110 §15.4; the method is always GET.
+Redirects are followed here and not by libcurl, so that every hop is checked and recorded (RFC 9110 §15.4; the method is
+always GET). One deadline holds for all hops. The engine leads each hop through `refuse` (is it allowed at all?),
+`begin_resolving`, `prepare_hop` (from addresses to a `Hop` for libcurl) and `conclude` (from the ended `Hop` to an
+outcome, or to the next hop).
 """
 
 from __future__ import annotations
 
-import re
+import dataclasses
 import time
-from collections.abc import Callable
-from datetime import datetime
+from enum import Enum, auto
 
 import pycurl
 from msgspec.structs import replace
 
+from metadata_inventory.clock import now
 from metadata_inventory.collect.engine.body import build_body
 from metadata_inventory.collect.engine.curl_options import name_addresses
-from metadata_inventory.collect.engine.exchanges import build_exchange, round_ms
+from metadata_inventory.collect.engine.exchanges import build_exchange, build_unsent_exchange
 from metadata_inventory.collect.engine.hop import Hop
-from metadata_inventory.collect.engine.outcomes import DETAILS, Stop, classify, find_truncation
+from metadata_inventory.collect.engine.outcomes import Stop, build_failure, classify, find_truncation
 from metadata_inventory.collect.engine.resolver import Resolution, is_address
 from metadata_inventory.collect.engine.tls_handshakes import describe_handshake
 from metadata_inventory.collect.options import CollectorOptions
-from metadata_inventory.collect.parse.cookie_jar import CookieJar, parse_set_cookie
-from metadata_inventory.collect.parse.headers import HeaderReader, raw_value
-from metadata_inventory.errors import InvalidUrl
+from metadata_inventory.collect.parse.cookie_jar import CookieJar
+from metadata_inventory.collect.parse.headers import raw_value
+from metadata_inventory.collect.parse.set_cookie import parse_set_cookie
 from metadata_inventory.model.capture import (
     Capture,
     CollectionOrder,
@@ -33,42 +34,44 @@ from metadata_inventory.model.capture import (
     Failure,
     FailureCode,
     Outcome,
-    Request,
     SetCookie,
-    Timings,
 )
-from metadata_inventory.model.urls import NormalizedUrl, normalize, resolve
+from metadata_inventory.model.urls import NormalizedUrl, normalize
 
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
-
-# Words of libcurl and OpenSSL that help and cannot name an address.
-_TELLING = frozenset(
+# Failures whose text by libcurl or OpenSSL is helpful, and never names an address.
+_EXPLAINED = frozenset(
     {FailureCode.TLS_CERTIFICATE_ERROR, FailureCode.TLS_PROTOCOL_ERROR, FailureCode.HTTP_PROTOCOL_ERROR}
 )
 
 
-class Collection:
-    """The state between hops. `now` gives aware UTC in whole milliseconds."""
+class Stage(Enum):
+    """What a collection waits for. The engine gives that up at the collection's `give_up_at`, if it has one."""
 
-    def __init__(
-        self,
-        order: CollectionOrder,
-        options: CollectorOptions,
-        now: Callable[[], datetime],
-    ) -> None:
+    RESOLVING = auto()  # for the addresses of the next hop's host; until `resolve_timeout_ms` or the deadline
+    WAITING_FOR_SLOT = auto()  # for a slot of the host, its resolution at hand; until the deadline
+    TRANSFERRING = auto()  # for the end of its `hop`; libcurl itself ends that at the deadline
+    DRAINING_REDIRECT = auto()  # for the end of a redirect's body, to reuse the connection; until `redirect_body_ms`
+    ENDED = auto()  # for nothing: it has its outcome, or was abandoned
+
+
+class Collection:
+    """One order's way to its outcome. It starts in `RESOLVING`; a redirect leads back there, and `end` to `ENDED`."""
+
+    def __init__(self, order: CollectionOrder, options: CollectorOptions) -> None:
         self.token = order.token
         self.deadline = time.monotonic() + options.deadline_ms / 1000
-        self.hop: Hop | None = None
+        self.stage = Stage.RESOLVING
+        self.give_up_at: float | None = None  # an instant of time.monotonic
         self._options = options
-        self._now = now
+        self._hop: Hop | None = None
+        self._resolution = Resolution()  # of the present hop's host
+        self._queued_at = 0.0  # when the wait for a slot began
         self._jar = CookieJar()
         self._exchanges: list[Exchange] = []
         self._header_bytes = 0  # of all hops so far
         self._cookies: bytes | None = None
         self._seen: set[tuple[str, bytes | None]] = set()
-        self._verify_error: str | None = None  # why the certificate does not verify, when that is overlooked
+        self._verify_error: str | None = None  # why the certificate does not verify, if `tls_verify` is "record"
         self._approach(order.url)
 
     @property
@@ -80,18 +83,28 @@ class Collection:
         return self._target.host
 
     @property
+    def hop(self) -> Hop:
+        """The hop in transfer: in the stages `TRANSFERRING` and `DRAINING_REDIRECT` there is one."""
+        assert self._hop is not None
+        return self._hop
+
+    @property
     def redirected(self) -> bool:
-        """Whether the next hop is a later one."""
+        """Whether a redirect led to the present hop."""
         return bool(self._exchanges)
 
     def _approach(self, url: str) -> None:
         self._url = url
         self._target: NormalizedUrl = normalize(url)
-        self._started_at = self._now()
+        self._started_at = now()
         self._verify_error = None
+        self._enter(Stage.RESOLVING)
+
+    def _enter(self, stage: Stage, give_up_at: float | None = None) -> None:
+        self.stage, self.give_up_at = stage, give_up_at
 
     def refuse(self) -> Failure | None:
-        """What is certain about the next hop before anything is looked up."""
+        """The failure that is certain before the next hop's host is looked up, if there is one."""
         if self._verify_error is not None:  # the same hop again
             return None
         if self._options.destinations.refuses_url(self._target):
@@ -102,50 +115,68 @@ class Collection:
         self._seen.add((self._url, self._cookies))
         return None
 
-    def dial(self, answer: Resolution) -> Hop | Failure:
-        """A hop, ready to be added; a failure when there is no address that may be dialled."""
-        self._answer = answer
-        if answer.failure is not None:
-            return self.fail(answer.failure, timings=_name_timings(answer))
+    def begin_resolving(self) -> None:
+        give_up_at = time.monotonic() + self._options.resolve_timeout_ms / 1000
+        self._enter(Stage.RESOLVING, min(self.deadline, give_up_at))
+
+    def wait_for_slot(self, resolution: Resolution) -> None:
+        self._resolution, self._queued_at = resolution, time.monotonic()
+        self._enter(Stage.WAITING_FOR_SLOT, self.deadline)
+
+    def end_wait(self) -> Resolution:
+        """The resolution that was at hand while waiting for a slot, with that wait added to its `waited_ms`."""
+        waited_ms = (time.monotonic() - self._queued_at) * 1000
+        return dataclasses.replace(self._resolution, waited_ms=(self._resolution.waited_ms or 0.0) + waited_ms)
+
+    def prepare_hop(self, resolution: Resolution) -> Hop | Failure:
+        """Begin `TRANSFERRING` with a hop that the caller adds to libcurl. A failure if no address is allowed."""
+        self._resolution = resolution
+        if resolution.failure is not None:
+            return self.fail(resolution.failure, resolution=resolution)
         host, port = self._target.host, self._target.port
-        hop = Hop(self._url, self._hop_options(), self._find_redirect)
+        hop = Hop(self._url, self._limit_headers())
         hop.prepare(timeout_ms=self.remaining_ms, verify_error=self._verify_error, cookies=self._cookies)
         if not is_address(host):
-            allowed = tuple(ip for ip in answer.addresses if self._options.destinations.allows_address(ip, port))
+            allowed = tuple(ip for ip in resolution.addresses if self._options.destinations.allows_address(ip, port))
             if not allowed:
                 hop.easy.close()
-                return self.fail(FailureCode.DESTINATION_IP_PROHIBITED, timings=_name_timings(answer))
+                return self.fail(FailureCode.DESTINATION_IP_PROHIBITED, resolution=resolution)
             name_addresses(hop.easy, host, port, allowed)
-        self.hop = hop
+        self._hop = hop
+        self._enter(Stage.TRANSFERRING)
         return hop
 
-    def fail_for_want_of_place(self, answer: Resolution) -> Failure:
-        """The outcome when as many transfers as may be were under way at the host until the deadline."""
-        return self.fail(
-            FailureCode.CONNECTION_TIMEOUT,
-            "This service had as many transfers as it may under way at the host.",
-            timings=_name_timings(answer),
-        )
+    def drain_redirect(self) -> None:
+        """The hop's headers are a redirect: all that may still come is its body. May be called from a callback."""
+        self._enter(Stage.DRAINING_REDIRECT, time.monotonic() + self._options.redirect_body_ms / 1000)
 
-    def _hop_options(self) -> CollectorOptions:
-        """The options, with what earlier hops have left of the headers' budget."""
+    def fail_without_slot(self) -> Failure:
+        """The outcome when all slots of the host were taken until the deadline."""
+        words = "This service had as many transfers as it may under way at the host."
+        return self.fail(FailureCode.CONNECTION_TIMEOUT, words, resolution=self.end_wait())
+
+    def _limit_headers(self) -> CollectorOptions:
+        """The options, with the header limit lowered to what earlier hops have left of the collection's limit."""
         limits = self._options.headers
         left_bytes = max(0, limits.max_collection_bytes - self._header_bytes)
         if left_bytes >= limits.max_total_bytes:
             return self._options
         return replace(self._options, headers=replace(limits, max_total_bytes=left_bytes))
 
-    def settle(self, error: int, words: str) -> Outcome | None:
-        """Conclude the hop that ended with libcurl's `error`; None when the next one is due, or the same again."""
+    def conclude(self, error: int, words: str) -> Outcome | None:
+        """Take over the hop, which ended with libcurl's `error`. None if another hop follows, or the same once more.
+
+        The hop's handle is still open; the caller closes it. Raises what one of the hop's callbacks raised.
+        """
         hop = self.hop
-        assert hop is not None
-        self.hop = None
+        self._hop = None
         if hop.fault is not None:
             raise hop.fault
         code = None if hop.reader.complete else self._classify(hop, error)
         unverified = words if code is FailureCode.TLS_CERTIFICATE_ERROR else None
         if unverified is not None and self._options.tls_verify == "record" and self._verify_error is None:
             self._verify_error = unverified
+            self._enter(Stage.RESOLVING)
             return None
         if code is not None:
             hop.tls = hop.tls or describe_handshake(hop, unverified)
@@ -155,37 +186,24 @@ class Collection:
         if code is None and self._header_bytes > self._options.headers.max_collection_bytes:
             code, cookies = FailureCode.HTTP_PROTOCOL_ERROR, ()
             words = "The headers of all hops are too long, with the paths of their cookies."
-        self._exchanges.append(build_exchange(hop, self._started_at, self._answer, code, cookies))
+        self._exchanges.append(build_exchange(hop, self._started_at, self._resolution, code, cookies))
         if code is not None:
-            return self._failure(code, hop.reader.violation or (words if code in _TELLING else ""))
+            explanation = hop.reader.violation or (words if code in _EXPLAINED else "")
+            return build_failure(code, explanation, tuple(self._exchanges))
         if hop.redirect is not None:
             self._approach(hop.redirect)
             return None
         return self._capture(hop, error)
 
-    def end_by_fault(self) -> Failure:
-        """The outcome when a step here raised."""
-        self.hop = None
-        return self.fail(FailureCode.INTERNAL_ERROR)
+    def end(self) -> None:
+        """The collection has its outcome, or nobody wants it any more."""
+        self._hop = None
+        self._enter(Stage.ENDED)
 
-    def fail(self, code: FailureCode, detail: str = "", *, timings: Timings | None = None) -> Failure:
-        """A failure of a hop that sent nothing."""
-        request = Request(method="GET", url=self._url, http_version="", headers=())
-        self._exchanges.append(
-            Exchange(
-                started_at=self._started_at,
-                request=request,
-                response=None,
-                timings_ms=timings or Timings(),
-                server=None,
-                tls=None,
-            )
-        )
-        return self._failure(code, detail)
-
-    def _failure(self, code: FailureCode, words: str) -> Failure:
-        detail = f"{DETAILS[code]} ({words})" if words else DETAILS[code]
-        return Failure(code=code, detail=detail, at=self._now(), exchanges=tuple(self._exchanges))
+    def fail(self, code: FailureCode, words: str = "", *, resolution: Resolution | None = None) -> Failure:
+        """The failure of a hop that has sent nothing; `resolution` is its host's, if it came so far."""
+        self._exchanges.append(build_unsent_exchange(self._url, self._started_at, resolution or Resolution()))
+        return build_failure(code, words, tuple(self._exchanges))
 
     def _classify(self, hop: Hop, error: int) -> FailureCode:
         stop = hop.stop
@@ -193,28 +211,13 @@ class Collection:
             stop = Stop.PROHIBITED
         return classify(error, hop.phase, stop)
 
-    def _find_redirect(self, reader: HeaderReader) -> str | None:
-        """Where the response leads; None when it is an answer itself, such as one whose Location nobody can follow."""
-        # An empty one leads nowhere, as in browsers.
-        locations = [raw_value(one) for one in reader.headers if one.name.lower() == "location" and one.value]
-        if reader.status_code not in REDIRECTS or not locations:
-            return None
-        url = resolve(self._url, _escape(locations[0]))
-        if url is None:
-            return None
-        try:
-            normalize(url)
-        except InvalidUrl:  # another scheme, userinfo, a host that cannot be dialled
-            return None
-        return url
-
     def _read_cookies(self, hop: Hop) -> tuple[SetCookie, ...]:
-        now = self._now()
+        received_at = now()
         cookies = []
         for header in hop.reader.headers:
             if header.name.lower() == "set-cookie":
-                cookie = parse_set_cookie(raw_value(header), hop.url, now)
-                self._jar.receive(cookie, hop.url, now)
+                cookie = parse_set_cookie(raw_value(header), hop.url, received_at)
+                self._jar.receive(cookie, hop.url, received_at)
                 cookies.append(cookie)
         return tuple(cookies)
 
@@ -227,14 +230,5 @@ class Collection:
             body=body,
             summary=summary,
             content=content,
-            fetched_at=self._now(),
+            fetched_at=now(),
         )
-
-
-def _escape(location: bytes) -> str:
-    """Octets beyond ASCII as escapes, in whatever charset they are: so browsers send them back."""
-    return _BEYOND_ASCII.sub(lambda match: b"%%%02X" % match[0][0], location).decode("ascii")
-
-
-def _name_timings(answer: Resolution) -> Timings:
-    return Timings(blocked=round_ms(answer.waited_ms), dns=round_ms(answer.took_ms))

@@ -1,8 +1,8 @@
-"""An ended hop → an exchange: what was sent and answered, where, and how long each phase took.
+"""Builds the exchange of a hop that has ended: what was sent and received, from where, and how long each phase took.
 
-Timings are taken from libcurl's figures, which all count from the transfer's start (curl_easy_getinfo(3), TIMES), and
-turned into HAR 1.2's phases, which do not overlap. When a hop fails, libcurl sets the figures of phases that were not
-reached to its end, so what took place is decided by the hop's own phase.
+libcurl's times all count from the start of the transfer (curl_easy_getinfo(3), TIMES). They are turned into the phases
+of HAR 1.2, which do not overlap. When a hop fails, libcurl sets the times of phases that it did not reach to the time
+of the end. So the hop's own phase decides which phases took place.
 """
 
 from __future__ import annotations
@@ -31,21 +31,33 @@ from metadata_inventory.model.capture import (
 def build_exchange(
     hop: Hop,
     started_at: datetime,
-    answer: Resolution,
+    resolution: Resolution,
     failure: FailureCode | None,
     set_cookies: tuple[SetCookie, ...],
 ) -> Exchange:
-    """The exchange of a hop; `failure` is why it has no final headers."""
+    """The exchange of a hop that reached libcurl; `failure` says why its final headers are not complete."""
     method, http_version, headers = read_request(hop.sent) if hop.sent else ("GET", "", ())
-    # A failing hop has no response, except that headers which are not acceptable are shown as far as they came.
+    # A failed hop has no response, with one exception: unacceptable headers are shown as far as they came.
     shown = failure is None or (failure is FailureCode.HTTP_PROTOCOL_ERROR and hop.reader.final)
     return Exchange(
         started_at=started_at,
         request=Request(method=method, url=hop.url, http_version=http_version, headers=headers),
         response=_build_response(hop, set_cookies) if shown else None,
-        timings_ms=measure(hop, answer),
+        timings_ms=measure(hop, resolution),
         server=find_server(hop, failure),
         tls=_find_tls(hop),
+    )
+
+
+def build_unsent_exchange(url: str, started_at: datetime, resolution: Resolution) -> Exchange:
+    """The exchange of a hop that ended before libcurl had it."""
+    return Exchange(
+        started_at=started_at,
+        request=Request(method="GET", url=url, http_version="", headers=()),
+        response=None,
+        timings_ms=Timings(blocked=round_ms(resolution.waited_ms), dns=round_ms(resolution.took_ms)),
+        server=None,
+        tls=None,
     )
 
 
@@ -61,14 +73,14 @@ def _build_response(hop: Hop, set_cookies: tuple[SetCookie, ...]) -> Response:
 
 
 def _find_tls(hop: Hop) -> Tls | None:
-    """The connection's session. Of QUIC's ALPN libcurl says nothing; HTTP/3 is only spoken as h3 (RFC 9114 §3.1)."""
+    """The TLS parameters. libcurl does not report QUIC's ALPN, which is always h3 for HTTP/3 (RFC 9114 §3.1)."""
     if hop.tls is not None and hop.reader.http_version == "HTTP/3":
         return replace(hop.tls, alpn="h3")
     return hop.tls
 
 
 def find_server(hop: Hop, failure: FailureCode | None) -> Server | None:
-    """The peer, once there was a connection; never one that was refused."""
+    """The address that was connected to; None if there was no connection or the destination policy refused it."""
     if failure is FailureCode.DESTINATION_IP_PROHIBITED:
         return None
     if hop.server is not None or hop.phase is not Phase.HANDSHAKE:
@@ -76,8 +88,8 @@ def find_server(hop: Hop, failure: FailureCode | None) -> Server | None:
     return Server(hop.easy.getinfo(pycurl.PRIMARY_IP), hop.easy.getinfo(pycurl.PRIMARY_PORT))
 
 
-def measure(hop: Hop, answer: Resolution) -> Timings:
-    """The phases in milliseconds; null for one that did not take place, such as connecting on a reused connection."""
+def measure(hop: Hop, resolution: Resolution) -> Timings:
+    """The phases in milliseconds; None for a phase that did not take place, as connecting on a reused connection."""
     queued, connected, secured, sent, began, ended = (
         hop.easy.getinfo(info) / 1000
         for info in (
@@ -107,8 +119,8 @@ def measure(hop: Hop, answer: Resolution) -> Timings:
     if phase > Phase.REQUEST:
         receive = ended - began
     return Timings(
-        blocked=round_ms((answer.waited_ms or 0.0) + queued),
-        dns=round_ms(answer.took_ms),
+        blocked=round_ms((resolution.waited_ms or 0.0) + queued),
+        dns=round_ms(resolution.took_ms),
         connect=round_ms(connect),
         tls=round_ms(tls),
         send=round_ms(send),
@@ -118,5 +130,5 @@ def measure(hop: Hop, answer: Resolution) -> Timings:
 
 
 def round_ms(duration_ms: float | None) -> float | None:
-    """To whole microseconds, as they are recorded."""
+    """The duration in milliseconds with whole microseconds, as it is recorded."""
     return None if duration_ms is None else round(max(0.0, duration_ms), 3)

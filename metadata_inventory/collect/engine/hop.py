@@ -1,7 +1,7 @@
-"""One request on one easy handle: libcurl's callbacks, and what they noted. A hop is used once.
+"""Owns one request on one easy handle of libcurl: the options, the callbacks and what they noted. A hop is used once.
 
-Callbacks must not raise (pycurl prints the exception and goes on) and must not ask the handle anything (pycurl refuses
-while libcurl runs), so they only take notes; the rest is read by `transfer` once the hop has ended.
+Callbacks must not raise (pycurl prints the exception and goes on) and must not query the handle (pycurl refuses that
+while libcurl runs). So they only note what comes; `Collection.conclude` reads the rest once the hop has ended.
 """
 
 from __future__ import annotations
@@ -19,42 +19,40 @@ from metadata_inventory.collect.engine.outcomes import Phase, Stop
 from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.parse.content_coding import BodyDecoder, parse_codings
 from metadata_inventory.collect.parse.headers import SWITCHING_PROTOCOLS, HeaderReader
+from metadata_inventory.collect.parse.redirects import find_redirect
 from metadata_inventory.model.capture import Server, Tls
 
-_MAX_NOTES = 400  # of libcurl's debug lines; a handshake writes about 40
+_MAX_NOTES = 400  # debug lines that are kept; libcurl writes about 40 for a handshake
 
 
-class Allowance(Protocol):
-    """Who may take how much of the lane's memory for bodies."""
+class Budget(Protocol):
+    """The bound on the bytes of bodies, as a hop sees it."""
 
     def admits(self, hop: Hop, size: int) -> bool:
-        """Whether `size` more bytes may be kept; when not, the hop is paused until told otherwise."""
+        """Whether the hop may keep `size` more bytes. If not, the hop pauses and is resumed from outside."""
 
 
 class Hop:
-    """The request's progress. `find_redirect` says where complete headers lead, None when the answer is final."""
+    """The progress of the request. Its owner sets `budget`, `on_connected` and `on_redirect`, and closes `easy`."""
 
-    def __init__(
-        self, url: str, options: CollectorOptions, find_redirect: Callable[[HeaderReader], str | None]
-    ) -> None:
+    def __init__(self, url: str, options: CollectorOptions) -> None:
         self.url = url
         self.easy = pycurl.Curl()
         self.stop: Stop | None = None
         self.fault: Exception | None = None
         self.server: Server | None = None
         self.tls: Tls | None = None  # of the connection, once there is one
-        self.verify_error: str | None = None  # why the certificate does not verify, when that is overlooked
-        self.notes: list[str] = []  # libcurl's debug lines since the last request …
-        self.handshake_notes: list[str] = []  # … and those before it, for `tls`
-        self.refused = 0  # addresses refused by rule …
-        self.opened = 0  # … and sockets opened
-        self.requests = 0  # times that libcurl has sent the request, or was about to
+        self.verify_error: str | None = None  # why the certificate does not verify, if that is only recorded
+        self.notes: list[str] = []  # libcurl's debug lines since the request was last sent
+        self.handshake_notes: list[str] = []  # the debug lines before that, from which `tls` is read
+        self.refused = 0  # addresses that the destination policy refused
+        self.opened = 0  # sockets opened
+        self.requests = 0  # how often libcurl has sent the request, or has begun to
         self.sent = b""  # the request's header as it was last sent
-        self.allowance: Allowance | None = None
+        self.budget: Budget | None = None  # None: no bound
         self.on_connected: Callable[[Hop], None] = lambda hop: None
-        self.on_redirect: Callable[[Hop], None] = lambda hop: None
+        self.on_redirect: Callable[[], None] = lambda: None
         self._options = options
-        self._find_redirect = find_redirect
         self._forget_response()
 
     def _forget_response(self) -> None:
@@ -66,8 +64,9 @@ class Hop:
         self.wire_length = 0
 
     def prepare(self, *, timeout_ms: int, verify_error: str | None, cookies: bytes | None) -> None:
-        """Set every option and callback. With a `verify_error` the certificate is not verified again; `cookies` is
-        the value of the Cookie header.
+        """Set every option and callback. With a `verify_error` the certificate is not verified again.
+
+        `cookies` is the value of the Cookie header.
         """
         easy = self.easy
         self.verify_error = verify_error
@@ -83,12 +82,12 @@ class Hop:
 
     @property
     def held_bytes(self) -> int:
-        """Memory held for the body."""
+        """The memory that the body takes now."""
         return 0 if self.decoder is None else self.decoder.held_bytes
 
     @property
     def phase(self) -> Phase:
-        """How far it came; asked only while libcurl does not run."""
+        """How far the hop came. Not to be asked from a callback."""
         if self.reader.complete:
             return Phase.BODY
         if self.reader.started:
@@ -98,7 +97,7 @@ class Hop:
         return Phase.HANDSHAKE if self.easy.getinfo(pycurl.CONNECT_TIME_T) else Phase.CONNECT
 
     def _guard(self, callback: Callable[..., Any], refusal: object) -> Callable[..., Any]:
-        """The callback, with `refusal` returned to libcurl where it would raise."""
+        """The callback, made to return `refusal` to libcurl where it would raise."""
 
         def call(*arguments: Any) -> Any:
             try:
@@ -113,16 +112,16 @@ class Hop:
         return call
 
     def _open_socket(self, purpose: int, address: pycurl.CurlSockAddr) -> socket.socket | int:
-        if not self._may_dial(address):
+        if not self._may_connect(address):
             self.refused += 1
             return pycurl.SOCKET_BAD
         self.opened += 1
         return curl_options.open_socket(address)
 
-    def _may_dial(self, address: pycurl.CurlSockAddr) -> bool:
-        """By the rules; and an address that has become this host's since its own were read is one of its own too.
+    def _may_connect(self, address: pycurl.CurlSockAddr) -> bool:
+        """Ask the destination policy, and the kernel for addresses that this host got after its own were read.
 
-        Asked before anything is sent: what a TLS server or a closed port would answer is not told either.
+        Decided before anything is sent, so that not even a closed port or a TLS server's alert is told to the client.
         """
         ip, port = str(address.addr[0]), int(address.addr[1])
         destinations = self._options.destinations
@@ -131,14 +130,14 @@ class Hop:
         return destinations.allows_own(ip, port) or not curl_options.is_own(ip, port)
 
     def _begin_request(self, ip: str, local_ip: str, port: int, local_port: int) -> int:
-        """Called on new and on reused connections, and again when libcurl repeats the request by itself."""
+        """Called on a new and on a reused connection, and again when libcurl repeats the request by itself."""
         self.requests += 1
         if not self._options.destinations.allows_connection(ip, port, local_ip):
             self.stop = Stop.PROHIBITED
             return pycurl.PREREQFUNC_ABORT
         self.server = Server(ip, port)
         self.handshake_notes, self.notes = self.notes, []
-        self.on_connected(self)  # also before giving up: libcurl keeps the connection for others
+        self.on_connected(self)  # before a refusal too: libcurl keeps the connection for other hops
         if self.requests > self._options.max_repeats:
             self.stop = Stop.REPEATED
             return pycurl.PREREQFUNC_ABORT
@@ -161,9 +160,9 @@ class Hop:
         if self.reader.status_code == SWITCHING_PROTOCOLS:
             self.stop = Stop.SWITCHED
             return 0
-        self.redirect = self._find_redirect(self.reader)
+        self.redirect = find_redirect(self.url, self.reader)
         if self.redirect is not None:
-            self.on_redirect(self)
+            self.on_redirect()
         self.codings = parse_codings(self.reader.values("content-encoding"))
         self.decoder = BodyDecoder(self.codings, self._options.max_body_bytes)
         return None
@@ -172,7 +171,7 @@ class Hop:
         if self.redirect is not None:
             return self._skip_body(chunk)
         assert self.decoder is not None
-        if self.allowance is not None and not self.allowance.admits(self, len(chunk)):
+        if self.budget is not None and not self.budget.admits(self, len(chunk)):
             return pycurl.WRITEFUNC_PAUSE
         part = chunk[: self._options.max_wire_bytes - self.wire_length]
         self.wire_length += len(part)
@@ -184,12 +183,9 @@ class Hop:
         return None
 
     def _skip_body(self, chunk: bytes) -> int | None:
-        """A redirect's body is read only so that the connection can be used again."""
+        """Read a redirect's body only to keep the connection usable; one that is too long is not worth that."""
         self.wire_length += len(chunk)
-        if self.wire_length > self._options.redirect_body_bytes:
-            self.stop = Stop.REDIRECT
-            return 0
-        return None
+        return 0 if self.wire_length > self._options.redirect_body_bytes else None
 
     def _take_note(self, kind: int, data: bytes) -> None:
         if kind == pycurl.INFOTYPE_HEADER_OUT:

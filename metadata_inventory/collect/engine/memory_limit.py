@@ -1,4 +1,4 @@
-"""The backstop for a lane's memory: RLIMIT_DATA. What the byte budget does not see must not take the machine along."""
+"""Limits the memory of a lane process by RLIMIT_DATA: the body budget does not see everything that takes memory."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import resource
 from typing import NoReturn
 
-EXHAUSTED = 70  # the exit status; EX_SOFTWARE of sysexits.h
+EXHAUSTED = 70  # the exit status, EX_SOFTWARE of sysexits.h
 
 
 def limit_data(limit_bytes: int) -> None:
-    """Bound this process's data; 0 is no bound. RLIMIT_AS would fail first on the stacks of threads."""
+    """Limit this process's data; 0 is no limit. RLIMIT_AS would count the reserved stacks of threads as well."""
     if limit_bytes:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         limit = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
@@ -18,8 +18,8 @@ def limit_data(limit_bytes: int) -> None:
 
 
 def end_exhausted() -> NoReturn:
-    """End this process, which was refused memory: anything may be half-made then, in libcurl too.
+    """End this process after an allocation failed: any state may be inconsistent then, in libcurl too.
 
-    The parent collects what was in it again, apart from everything else, until the one that needs so much is found.
+    The parent collects the orders that were in it again in isolation, until the one that needs so much is found.
     """
     os._exit(EXHAUSTED)

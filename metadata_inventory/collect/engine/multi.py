@@ -1,7 +1,6 @@
-"""Turns libcurl's multi interface by `socket_action`, so that a turn costs what is ready and not what is open.
+"""Drives libcurl's multi interface by `socket_action`: a turn costs what is ready, however many sockets are open.
 
-Source: libcurl-multi(3), "multi_socket". Other things to wait for (the look-ups' wake-up, the parent's) are watched by
-the same selector.
+Source: libcurl-multi(3), "multi_socket". The same selector watches other descriptors (see `interrupts`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable
 
 import pycurl
 
-Finished = tuple[pycurl.Curl, int, str]  # the handle, libcurl's error (0 for none) and its words
+Finished = tuple[pycurl.Curl, int, str]  # the handle, libcurl's error (0 for none) and the text of the error
 
 _EVENTS = {
     pycurl.POLL_IN: selectors.EVENT_READ,
@@ -22,7 +21,7 @@ _EVENTS = {
 
 
 class Multi:
-    """One multi handle and what it waits for. Belongs to one thread."""
+    """One multi handle, its timer and its selector. For use in one thread."""
 
     def __init__(self, *, max_idle_connections: int) -> None:
         self._selector = selectors.DefaultSelector()
@@ -31,8 +30,8 @@ class Multi:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_idle_connections)
-        # One transfer a connection at a time, over HTTP/2 too: of streams that are paused libcurl buffers what their
-        # windows allow, which no budget of ours sees, and an end of the connection would be every transfer's end.
+        # One transfer a connection at a time, over HTTP/2 too. Of a paused stream libcurl would buffer as much as the
+        # window allows, which the body budget does not see, and the end of a connection would end many transfers.
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
 
     def close(self) -> None:
@@ -40,18 +39,18 @@ class Multi:
         self._selector.close()
 
     def watch(self, descriptor: int, on_readable: Callable[[], None]) -> None:
-        """Call `on_readable` in `turn` whenever there is something to read."""
+        """Let `turn` call `on_readable` whenever the descriptor is readable."""
         self._selector.register(descriptor, selectors.EVENT_READ, on_readable)
 
     def add(self, easy: pycurl.Curl) -> None:
         self._multi.add_handle(easy)
 
     def remove(self, easy: pycurl.Curl) -> None:
-        """Take the handle out, ended or not."""
+        """Remove the handle, whether its transfer has ended or not."""
         self._multi.remove_handle(easy)
 
     def turn(self, wait_s: float) -> list[Finished]:
-        """Wait until something is ready, `wait_s` at most, deal with it, and return the transfers that ended."""
+        """Wait until something is ready, `wait_s` at most, process it, and return the transfers that have ended."""
         if self._timer_at is not None:
             wait_s = min(wait_s, max(0.0, self._timer_at - time.monotonic()))
         for key, mask in self._selector.select(wait_s):

@@ -1,7 +1,7 @@
-"""Why a transfer ended: libcurl's error and how far it had come → a failure's code, or why the body ends early.
+"""Maps the end of a transfer to a failure code, or to the reason why its body is truncated.
 
-Error 28 is DNS, connect, TLS and response alike, so the phase comes from our own marks, never from an error's text.
-Codes and their meaning: RFC 9209 §2.3; libcurl-errors(3).
+libcurl's error 28 stands for a timeout of DNS, connecting, TLS and the response alike. So the phase comes from what the
+callbacks noted, and never from the text of an error. Codes: RFC 9209 §2.3; libcurl-errors(3).
 """
 
 from __future__ import annotations
@@ -11,49 +11,49 @@ from typing import Final, Literal
 
 import pycurl
 
-from metadata_inventory.model.capture import FailureCode
+from metadata_inventory.clock import now
+from metadata_inventory.model.capture import Exchange, Failure, FailureCode
 
 Truncation = Literal["length", "time", "disconnect"]
 
 
 class Phase(IntEnum):
-    """How far a hop came. Ordered."""
+    """How far a hop came, in order."""
 
-    NAME = 0  # no address yet
+    NAME = 0  # the host has no address yet
     CONNECT = 1  # a socket was opened
     HANDSHAKE = 2  # connected, in the TLS handshake
-    REQUEST = 3  # about to send, or sent; nothing came yet
+    REQUEST = 3  # the request is being sent, or was sent; no response yet
     HEADERS = 4  # inside the response's headers
     BODY = 5  # the final headers are complete
 
 
 class Stop(IntEnum):
-    """Why we ended a transfer ourselves; libcurl then reports whatever the callback's refusal looks like."""
+    """Why one of our callbacks ended a transfer. libcurl then reports an error that says nothing of the reason."""
 
-    BODY_LENGTH = 1  # a limit of the body is reached
-    REDIRECT = 2  # a redirect's body is not worth more
-    SWITCHED = 3  # a 101 ended HTTP
-    HEADERS = 4  # the headers are not acceptable
-    PROHIBITED = 5  # the destination is refused by rule
-    REPEATED = 6  # libcurl repeats the request too often
-    FAULT = 7  # a callback of ours failed
+    BODY_LENGTH = 1  # the body has reached a limit
+    SWITCHED = 2  # a 101 ended HTTP
+    HEADERS = 3  # the headers exceed a limit or are not HTTP
+    PROHIBITED = 4  # the destination policy refuses the destination
+    REPEATED = 5  # libcurl has repeated the request too often
+    FAULT = 6  # one of our callbacks raised
 
 
 DETAILS: Final[dict[FailureCode, str]] = {
     FailureCode.DNS_ERROR: "The host's name does not resolve.",
-    FailureCode.DNS_TIMEOUT: "The look-up of the host's name was not answered in time.",
-    FailureCode.DESTINATION_IP_PROHIBITED: "The rules of this service do not allow it to connect there.",
+    FailureCode.DNS_TIMEOUT: "The look-up of the host's name took too long.",
+    FailureCode.DESTINATION_IP_PROHIBITED: "The destination policy of this service does not allow this connection.",
     FailureCode.CONNECTION_REFUSED: "The server refused the connection or cannot be reached.",
     FailureCode.CONNECTION_TIMEOUT: "No connection was made in time.",
     FailureCode.CONNECTION_TERMINATED: "The connection ended before the response's headers were complete.",
     FailureCode.TLS_CERTIFICATE_ERROR: "The server's certificate does not verify.",
     FailureCode.TLS_PROTOCOL_ERROR: "The TLS handshake failed.",
-    FailureCode.HTTP_PROTOCOL_ERROR: "The server's answer is not acceptable as HTTP.",
-    FailureCode.HTTP_RESPONSE_TIMEOUT: "The server did not answer in time.",
+    FailureCode.HTTP_PROTOCOL_ERROR: "The server's response is not acceptable as HTTP.",
+    FailureCode.HTTP_RESPONSE_TIMEOUT: "The server did not respond in time.",
     FailureCode.HTTP_RESPONSE_INCOMPLETE: "The response ended inside its headers.",
     FailureCode.TOO_MANY_REDIRECTS: "The redirects lead in a circle or are too many.",
-    FailureCode.WORKER_LOST: "The collector's process ended before this collection did.",
-    FailureCode.INTERNAL_ERROR: "The collection failed by a fault of this service.",
+    FailureCode.WORKER_LOST: "The lane process ended before this collection did.",
+    FailureCode.INTERNAL_ERROR: "The collection failed because of an error in this service.",
 }
 
 # Errors newer than pycurl's constants; CURLcode in curl/curl.h.
@@ -63,11 +63,11 @@ QUIC_CONNECT_ERROR: Final = 96
 TOO_LARGE: Final = 100
 ECH_REQUIRED: Final = 101
 
-# What a GET over HTTP can end with, except the time-out. `OK` means: before the final headers were complete.
+# The errors that a GET over HTTP can end with, except the timeout. `E_OK` means: inside the headers.
 CODES: Final[dict[int, FailureCode]] = {
     pycurl.E_OK: FailureCode.HTTP_RESPONSE_INCOMPLETE,
     pycurl.E_UNSUPPORTED_PROTOCOL: FailureCode.HTTP_PROTOCOL_ERROR,  # HTTP/0.9: no status line
-    pycurl.E_URL_MALFORMAT: FailureCode.DNS_ERROR,  # all that libcurl can refuse in a normalized URL is its host
+    pycurl.E_URL_MALFORMAT: FailureCode.DNS_ERROR,  # the host is all that libcurl can refuse in a normalized URL
     pycurl.E_COULDNT_RESOLVE_HOST: FailureCode.DNS_ERROR,
     pycurl.E_COULDNT_CONNECT: FailureCode.CONNECTION_REFUSED,
     pycurl.E_FTP_WEIRD_SERVER_REPLY: FailureCode.HTTP_PROTOCOL_ERROR,  # CURLE_WEIRD_SERVER_REPLY, also HTTP's
@@ -91,8 +91,8 @@ CODES: Final[dict[int, FailureCode]] = {
     pycurl.E_SSL_INVALIDCERTSTATUS: FailureCode.TLS_CERTIFICATE_ERROR,
 }
 
-# What only other protocols, options that are not set, or a fault of ours can bring. Listed, so that an error which a
-# new libcurl adds is noticed by the test that looks for it in neither table.
+# Errors that only other protocols, options that are not set, or a defect of this program can cause. They are listed so
+# that a test notices each error that a new libcurl adds: it is in neither table.
 FAULTS: Final[frozenset[int]] = frozenset(
     {
         pycurl.E_FAILED_INIT,
@@ -153,7 +153,7 @@ FAULTS: Final[frozenset[int]] = frozenset(
         pycurl.E_FTP_BAD_FILE_LIST,
         pycurl.E_CHUNK_FAILED,
         pycurl.E_NO_CONNECTION_AVAILABLE,
-        # numbers that libcurl gave up
+        # numbers that libcurl no longer uses
         pycurl.E_FTP_WEIRD_PASV_REPLY,
         pycurl.E_FTP_WRITE_ERROR,
         pycurl.E_MALFORMAT_USER,
@@ -166,7 +166,7 @@ FAULTS: Final[frozenset[int]] = frozenset(
         pycurl.E_SHARE_IN_USE,
         pycurl.E_CONV_FAILED,
         pycurl.E_CONV_REQD,
-        # pycurl's own, of no transfer
+        # pycurl's own, which no transfer ends with
         pycurl.E_CALL_MULTI_PERFORM,
         pycurl.E_ALREADY_COMPLETE,
     }
@@ -187,7 +187,7 @@ _TIMEOUTS: Final[dict[Phase, FailureCode]] = {
 
 
 def classify(error: int, phase: Phase, stop: Stop | None) -> FailureCode:
-    """The code of a hop that ended without final headers; `error` is libcurl's."""
+    """The failure code of a hop that ended before its final headers were complete; `error` is libcurl's."""
     if stop is not None:
         return _STOPS.get(stop, FailureCode.INTERNAL_ERROR)
     if error == pycurl.E_OPERATION_TIMEDOUT:
@@ -195,10 +195,16 @@ def classify(error: int, phase: Phase, stop: Stop | None) -> FailureCode:
     return CODES.get(error, FailureCode.INTERNAL_ERROR)
 
 
+def build_failure(code: FailureCode, words: str = "", exchanges: tuple[Exchange, ...] = ()) -> Failure:
+    """A failure of this instant. Its detail is the code's own sentence, with `words` in brackets behind it."""
+    detail = f"{DETAILS[code]} ({words})" if words else DETAILS[code]
+    return Failure(code=code, detail=detail, at=now(), exchanges=exchanges)
+
+
 def find_truncation(error: int, stop: Stop | None) -> Truncation | None:
-    """Why a body ends early, once the final headers are complete."""
+    """Why the body of a hop with complete final headers is truncated; None when it is whole. `error` is libcurl's."""
     if stop is Stop.BODY_LENGTH:
         return "length"
-    if error == pycurl.E_OK or stop in (Stop.SWITCHED, Stop.REDIRECT):
+    if error == pycurl.E_OK or stop is Stop.SWITCHED:
         return None
     return "time" if error == pycurl.E_OPERATION_TIMEDOUT else "disconnect"

@@ -1,8 +1,9 @@
-"""Names to addresses, beside libcurl: many look-ups at once, few below one domain, each name asked for once.
+"""Looks up names for one lane process, in place of libcurl: many names at once, few of them below one domain.
 
-libcurl 8.23 without c-ares has about 20 resolver threads a multi and no setting for it: 60 names that nobody answers
-held up everybody else for 9 s. Here the host's own resolver (getaddrinfo(3): hosts file, search list and all) runs in
-daemon threads, and the answer is handed to libcurl by its RESOLVE option. `Names` itself belongs to one thread.
+libcurl 8.23 without c-ares has about 20 resolver threads a multi handle and no setting for their number: 60 names that
+nobody answers held up all others for 9 s. Here the resolver of this host (getaddrinfo(3), with hosts file and search
+list) is called in daemon threads, and libcurl gets the addresses by its RESOLVE option. A name is looked up once for
+all who wait for it. All methods of `Resolver` are for use in one thread.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from metadata_inventory.model.capture import FailureCode
 RESOLVER_TIMEOUT_S = 2  # for one try at one server; see resolv.conf(5)
 _CACHED_NAMES = 10_000
 _RESOLVER_OPTIONS = "RES_OPTIONS"
-# The default is 8 MiB, which counts against the process's RLIMIT_DATA, as a whole and for every thread.
+# Of each thread. The default of 8 MiB would count in full against the process's RLIMIT_DATA.
 _STACK_BYTES = 512 * 1024
 
 Resolve = Callable[[str], tuple[str, ...]]
@@ -32,29 +33,29 @@ Resolve = Callable[[str], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """A name's addresses, or why there are none. Times are in milliseconds; None for a look-up that was not needed."""
+    """A name's addresses, or why there are none. The times are None if no look-up was needed."""
 
     addresses: tuple[str, ...] = ()
     failure: FailureCode | None = None
-    waited_ms: float | None = None
-    took_ms: float | None = None
+    waited_ms: float | None = None  # until the look-up began, and for a host slot
+    took_ms: float | None = None  # the look-up itself
 
 
 @dataclass(slots=True)
 class _Query:
     host: str
     waiters: dict[str, float] = field(default_factory=dict)  # ticket → when it asked
-    began: float | None = None  # when a thread took it
+    began: float | None = None  # when it was handed to the threads
 
 
-def shorten_patience() -> None:
-    """Bound how long getaddrinfo tries, unless the operator has said so; before the first look-up of the process."""
+def limit_lookup_time() -> None:
+    """Limit how long getaddrinfo tries, unless RES_OPTIONS is set. To be called before the process looks up a name."""
     os.environ.setdefault(_RESOLVER_OPTIONS, f"timeout:{RESOLVER_TIMEOUT_S} attempts:2")
 
 
 @lru_cache(maxsize=4096)
 def is_address(host: str) -> bool:
-    """Whether the host is an address already (an IPv6 one without brackets)."""
+    """Whether the host is an address and no name; IPv6 addresses stand without brackets."""
     try:
         ip_address(host)
     except ValueError:
@@ -63,13 +64,14 @@ def is_address(host: str) -> bool:
 
 
 def resolve_here(host: str) -> tuple[str, ...]:
-    """The addresses by this host's resolver, in its order. Bytes, because Python would apply its own IDNA to text."""
+    """The addresses by the resolver of this host, in its order; raises OSError or UnicodeError."""
+    # Bytes: to text Python would apply its own IDNA.
     found = socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Resolver:
-    """The look-ups of one lane. `wake` is called from a thread of its own whenever `take` has something to return."""
+    """Look-ups, and a cache of names. `wake` is called from other threads whenever `take` has something to return."""
 
     def __init__(
         self, *, at_once: int, per_domain: int, cache_ms: int, wake: Callable[[], None], resolve: Resolve = resolve_here
@@ -89,13 +91,13 @@ class Resolver:
         self._closed = False
 
     def close(self) -> None:
-        """End the threads, those that wait for an answer once they have it. `wake` is not called any more."""
+        """End the threads; those inside a look-up end after it. `wake` is not called any more."""
         self._closed = True
         for _ in range(self._threads):
             self._tasks.put(None)
 
     def ask(self, ticket: str, host: str) -> Resolution | None:
-        """The answer when it is known; else None, and `take` will return it under the ticket."""
+        """The resolution if it is known already. If not, None, and `take` returns it later under the ticket."""
         if is_address(host):
             return Resolution()
         known = self._cache.get(host)
@@ -104,11 +106,11 @@ class Resolver:
             return Resolution(addresses=known[1])
         query = self._running.get(host) or self._waiting.setdefault(host, _Query(host))
         query.waiters[ticket] = now
-        self._begin_waiting()
+        self._begin_look_ups()
         return None
 
     def forget(self, ticket: str, host: str) -> None:
-        """The ticket gets no answer any more. A look-up that has begun goes on; one that waits does not begin."""
+        """Withdraw the ticket: `take` does not return it. A look-up that has begun goes on, without waiters or not."""
         for queries in (self._waiting, self._running):
             query = queries.get(host)
             if query is not None:
@@ -117,16 +119,16 @@ class Resolver:
                     del self._waiting[host]
 
     def take(self) -> list[tuple[str, Resolution]]:
-        """What was answered since the last call, by ticket."""
-        answered: list[tuple[str, Resolution]] = []
+        """The tickets whose look-ups have ended since the last call, and their resolutions."""
+        resolved: list[tuple[str, Resolution]] = []
         while self._done:
             host, result = self._done.popleft()
             query = self._running.pop(host)
             self._domains[_domain(host)] -= 1
-            answered.extend(self._conclude(query, result))
-        if answered or self._waiting:
-            self._begin_waiting()
-        return answered
+            resolved.extend(self._conclude(query, result))
+        if resolved or self._waiting:
+            self._begin_look_ups()
+        return resolved
 
     def _conclude(
         self, query: _Query, result: tuple[str, ...] | OSError | UnicodeError
@@ -138,8 +140,8 @@ class Resolver:
         if isinstance(result, tuple):
             addresses = result
             self._remember(query.host, addresses, now)
-        elif result.errno == socket.EAI_AGAIN if isinstance(result, socket.gaierror) else False:
-            # "try again" is a server's failure when it comes at once, and silence when the whole patience passed
+        elif isinstance(result, socket.gaierror) and result.errno == socket.EAI_AGAIN:
+            # EAI_AGAIN at once is a name server's failure; after the whole time of a try it is a server's silence.
             failure = FailureCode.DNS_TIMEOUT if now - began >= RESOLVER_TIMEOUT_S else FailureCode.DNS_ERROR
         else:
             failure = FailureCode.DNS_ERROR
@@ -154,7 +156,7 @@ class Resolver:
         self._cache.pop(host, None)
         self._cache[host] = (now + self._cache_s, addresses)
 
-    def _begin_waiting(self) -> None:
+    def _begin_look_ups(self) -> None:
         for host, query in list(self._waiting.items()):
             if len(self._running) >= self._at_once:
                 return
@@ -171,13 +173,14 @@ class Resolver:
                 self._start_thread()
 
     def _start_thread(self) -> None:
-        others = threading.stack_size(_STACK_BYTES)
+        default = threading.stack_size(_STACK_BYTES)
         try:
-            threading.Thread(target=self._work, name="names", daemon=True).start()
+            threading.Thread(target=self._look_up, name="resolver", daemon=True).start()
         finally:
-            threading.stack_size(others)
+            threading.stack_size(default)
 
-    def _work(self) -> None:
+    def _look_up(self) -> None:
+        """What each thread runs."""
         while (host := self._tasks.get()) is not None:
             try:
                 result: tuple[str, ...] | OSError | UnicodeError = self._resolve(host)
@@ -190,5 +193,5 @@ class Resolver:
 
 @lru_cache(maxsize=4096)
 def _domain(host: str) -> str:
-    """The registrable domain; the host itself where it is a public suffix."""
+    """The registrable domain by the Public Suffix List; the host itself if it is a public suffix."""
     return public_suffixes().privatesuffix(host.rstrip(".")) or host

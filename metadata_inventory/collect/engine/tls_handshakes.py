@@ -1,6 +1,6 @@
-"""What is known of each connection's TLS parameters, for as long as libcurl may use the connection again.
+"""Remembers the TLS parameters of each connection for as long as libcurl may reuse the connection.
 
-On a reused connection libcurl tells nothing: CERTINFO is empty, and version, cipher and ALPN are only said in the debug
+On a reused connection libcurl reports nothing: CERTINFO is empty, and version, cipher and ALPN stand only in the debug
 lines of the handshake. So they are read once and kept under the connection's number (CURLINFO_CONN_ID).
 """
 
@@ -17,14 +17,24 @@ from metadata_inventory.model.capture import Tls
 
 
 class TlsHandshakes:
-    """The sessions by connection. `limit` bounds how many are remembered; the least recently used is forgotten."""
+    """The parameters by connection. `limit` bounds how many are kept; the least recently used go first."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._known: OrderedDict[int, Tls] = OrderedDict()
+        self._connected: list[Hop] = []  # since the last `read`
 
-    def note(self, hop: Hop) -> None:
-        """Read or recall the parameters of a hop that has just got its connection; not from a callback."""
+    def connect(self, hop: Hop) -> None:
+        """Note that the hop has just got its connection. For use in a callback, where no handle may be queried."""
+        self._connected.append(hop)
+
+    def read(self) -> None:
+        """Set `tls` of every hop noted since the last call. Not for use in a callback."""
+        for hop in self._connected:
+            self._read(hop)
+        self._connected.clear()
+
+    def _read(self, hop: Hop) -> None:
         if not hop.url.startswith("https:"):
             return
         number: int = hop.easy.getinfo(pycurl.CONN_ID)
@@ -39,7 +49,7 @@ class TlsHandshakes:
 
 
 def describe_handshake(hop: Hop, verify_error: str | None) -> Tls | None:
-    """The parameters of a hop that failed inside its handshake, as far as it came; None when nothing is known."""
+    """The parameters of a hop that failed inside its handshake, as far as known; None if nothing is."""
     if hop.phase is not Phase.HANDSHAKE or not hop.url.startswith("https:"):
         return None
     tls = _read_parameters(hop, hop.notes, verify_error)

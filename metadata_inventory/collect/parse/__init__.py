@@ -1,1 +1,1 @@
-"""What origins send, read. Pure."""
+"""Reads what origins send: headers, cookies, codings, content types, certificates, pages. Pure functions and values."""

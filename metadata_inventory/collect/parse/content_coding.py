@@ -1,9 +1,9 @@
-"""Content codings: what a response's body has on it, and taking it off within bounds.
+"""Decodes the content codings of a body within bounds of memory and time.
 
-Codings are RFC 9110 §8.4.1's gzip and deflate, br (RFC 7932) and zstd (RFC 8878, window by RFC 9659), stacked in any
-order. A few bytes can inflate to gigabytes, at every layer again, so each step makes at most `STEP_BYTES` and what
-every layer makes is counted. The bytes are cut into blocks of their own size before decoding: the result does not
-depend on how the network cut them.
+Codings are gzip and deflate (RFC 9110 §8.4.1), br (RFC 7932) and zstd (RFC 8878, window by RFC 9659), stacked in any
+order. A few bytes can inflate to gigabytes, and at every layer again. So each step makes at most `STEP_BYTES`, and the
+output of every layer is counted. Bytes are decoded in blocks of one size, so that the result does not depend on the
+pieces in which the network delivered them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 from metadata_inventory.model.capture import CodingError
 
 MAX_CODINGS = 5  # stacked on one body; libcurl's limit too (MAX_ENCODE_STACK)
-MAX_LISTED = 16  # codings that are read from the headers; the headers themselves are kept whole
-MAX_MEMBERS = 4096  # gzip members or zstd frames in a body: each costs a new decoder
-BLOCK_BYTES = 16 * 1024  # wire bytes that are decoded at once
+MAX_LISTED = 16  # codings that are listed of a response; its headers are kept whole
+MAX_MEMBERS = 4096  # gzip members or zstd frames in a body, each of which needs a new decoder
+BLOCK_BYTES = 16 * 1024  # coded bytes that are decoded at once
 STEP_BYTES = 64 * 1024  # decoded bytes that are made at once
 ZSTD_WINDOW_LOG = 23  # 8 MiB, RFC 9659 §3
 
@@ -33,11 +33,11 @@ _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15  # zlib's wbits
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a body came to. With an `error` the content is the coded bytes. `overflow`: it was cut at `max_bytes`.
+    """A decoded body. With an `error`, the content is the coded bytes. `overflow`: the content is cut at `max_bytes`.
 
     Errors: `unknown_coding` (a coding that is not decoded here), `too_many_codings` (over `MAX_CODINGS`),
     `broken_coding` (bytes that the coding forbids, a wrong checksum, a zstd window over 8 MiB),
-    `truncated_coding` (the body ended inside it).
+    `truncated_coding` (the body ended inside its coding).
     """
 
     content: bytes
@@ -46,16 +46,16 @@ class Decoded:
 
 
 def parse_codings(values: Iterable[str]) -> tuple[str, ...]:
-    """The codings that the Content-Encoding values name, in lower case, in the order they were applied."""
+    """The codings that the Content-Encoding values name, in lower case, in the order in which they were applied."""
     names = (part.strip(" \t").lower() for value in values for part in value.split(","))
     spelled = ("gzip" if name == "x-gzip" else name for name in names if name not in ("", "identity"))
     return tuple(islice(spelled, MAX_LISTED))
 
 
 class BodyDecoder:
-    """Takes a body as it comes and the codings off it. Nothing is raised, whatever the bytes.
+    """Decodes a body as it comes; `codings` are in the order of `parse_codings`. No bytes make it raise.
 
-    Held are at most `max_bytes` decoded and, as long as they may be asked for, `max_bytes` coded.
+    It holds at most `max_bytes` of decoded bytes, and as many coded ones as long as decoding can still fail.
     """
 
     def __init__(self, codings: Sequence[str], max_bytes: int) -> None:
@@ -70,16 +70,16 @@ class BodyDecoder:
 
     @property
     def overflow(self) -> bool:
-        """The bytes to be kept have passed `max_bytes`: no more are needed, `feed` ignores them."""
+        """Whether the content is longer than `max_bytes`. `feed` ignores all further bytes then."""
         return self._stopped or (self._coded if self._error else self._decoded).overflow
 
     @property
     def held_bytes(self) -> int:
-        """Memory held for the body now."""
+        """The memory that the body takes now."""
         return self._coded.size + self._decoded.size + len(self._block)
 
     def feed(self, chunk: bytes) -> None:
-        """The next bytes of the body, in whatever pieces."""
+        """Decode the next bytes of the body."""
         if self.overflow:
             return
         if not self._layers:
@@ -92,8 +92,8 @@ class BodyDecoder:
             self._decode(block)
 
     def finish(self, *, cut: bool = False) -> Decoded:
-        """The end of the body. `cut`: the transfer broke off, so a coding that is not at its end is no fault of the
-        body's, and what could be decoded is the content.
+        """End the body. `cut` says that the transfer broke off: the content is then what could be decoded so far, and a
+        coding that has not ended is no error.
         """
         if self._block:
             self._decode(bytes(self._block))
@@ -118,13 +118,14 @@ class BodyDecoder:
             self._coded.drop()
 
     def _pass(self, index: int, data: bytes) -> None:
-        """One layer's work; its output goes to the next at once, so nothing gathers between them."""
+        """Decode one layer. Its output goes to the next layer piece by piece, so that none is held in between."""
         if index == len(self._layers):
             self._decoded.add(data)
             return
         for piece in self._layers[index].decode(data):
             self._made[index] += len(piece)
-            # An inner layer that makes little of much (a bomb of empty gzip blocks) would never reach `max_bytes`.
+            # Counted for each layer: the layers after it may make little of much (empty gzip blocks, for example),
+            # and the content would never reach `max_bytes`.
             self._stopped = self._made[index] > 2 * self._max_bytes + STEP_BYTES
             if not self._stopped:
                 self._pass(index + 1, piece)
@@ -137,7 +138,7 @@ class _Excess(Exception):
 
 
 class _Kept:
-    """Bytes up to a limit. A BytesIO hands out its buffer without copying it."""
+    """Bytes up to a limit, in a BytesIO, which returns its buffer without copying it."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -158,23 +159,23 @@ class _Kept:
 
 
 class _Layer(Protocol):
-    """One coding being taken off."""
+    """The decoder of one coding."""
 
     @property
     def complete(self) -> bool:
-        """Ended where the coding may end, or not begun: an empty body is no broken one."""
+        """Whether the coding may end here. It may also be empty: an empty body is not truncated."""
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """The pieces that the data makes, each of `STEP_BYTES` at most."""
+        """The decoded data, in pieces of `STEP_BYTES` at most."""
 
 
 class _Gzip:
-    """RFC 1952: members one after the other. What follows the last and begins no other is ignored, as browsers do."""
+    """RFC 1952: one member after the other. Bytes after the last that begin no other are ignored, as in browsers."""
 
     def __init__(self) -> None:
         self._member: zlib._Decompress | None = None
         self._members = 0
-        self._rest = b""  # too short to tell the next member from what is to be ignored
+        self._rest = b""  # too short to tell whether another member begins
         self._over = False
 
     @property
@@ -202,7 +203,7 @@ class _Gzip:
 
 
 class _Deflate:
-    """RFC 9110's deflate is zlib's format; some servers send the raw one, and browsers take both."""
+    """zlib's format (RFC 9110 §8.4.1.2). Some servers send raw deflate, which browsers accept, and so does this."""
 
     def __init__(self) -> None:
         self._stream: zlib._Decompress | None = None
@@ -224,7 +225,7 @@ class _Deflate:
 
 
 class _Brotli:
-    """RFC 7932: one stream, and nothing after it."""
+    """RFC 7932: one stream, and no bytes after it."""
 
     def __init__(self) -> None:
         self._stream = brotli.Decompressor()
@@ -237,18 +238,18 @@ class _Brotli:
     def decode(self, data: bytes) -> Iterator[bytes]:
         self._begun = True
         while not (self._stream.is_finished() and not data):
-            # The limit counts whole buffers (google/brotli#1396); one of 32 KiB is the least it makes.
+            # The limit is met in whole buffers only (google/brotli#1396), the least of which has 32 KiB.
             piece: bytes = self._stream.process(data, output_buffer_limit=STEP_BYTES // 4)
             if piece:
                 yield piece
             elif self._stream.can_accept_more_data():
-                # Only an empty piece says that no output waits: `can_accept_more_data` looks at the input alone.
+                # Only after an empty piece is there no more output: `can_accept_more_data` looks at the input alone.
                 return
             data = b""
 
 
 class _Zstd:
-    """RFC 8878: frames one after the other, skippable ones among them."""
+    """RFC 8878: one frame after the other, skippable frames included."""
 
     def __init__(self) -> None:
         self._frame: ZstdDecompressor | None = None
@@ -296,6 +297,6 @@ def _inflate(stream: zlib._Decompress, data: bytes) -> Iterator[bytes]:
         if piece:
             yield piece
         data = stream.unconsumed_tail
-        # A full piece may have left more in zlib's window although all of the input is taken.
+        # After a full piece there may be more output in zlib's window, although all of the input was taken.
         if stream.eof or (not data and len(piece) < STEP_BYTES):
             return

@@ -1,8 +1,8 @@
-"""What a body is: its media type, whether it is text, and in which charset.
+"""Identifies a body: its media type, whether it is text, and its charset.
 
-Media types are parsed and, when a response names none, sniffed by the WHATWG MIME Sniffing standard; a type that is
-named is believed, but for text with NULs in it. The charset comes by the HTML standard's order: byte order mark,
-Content-Type, what the document says of itself, detection.
+Media types are parsed by the WHATWG MIME Sniffing standard, and sniffed by it if a response names none. A named type is
+trusted, except that content with NULs is not text. The charset is searched for in the order of the HTML standard: byte
+order mark, Content-Type, declaration inside the document, detection.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from typing import Literal
 from msgspec import Struct
 
 from metadata_inventory.model import charsets
-from metadata_inventory.model.charsets import decode
-
-__all__ = ["Identified", "decode", "identify", "parse_media_type"]
 
 SNIFFED_BYTES = 1445  # MIME Sniffing §5.2, the resource header
 
@@ -23,10 +20,10 @@ CharsetSource = Literal["bom", "content-type", "meta", "detected", "default"]
 
 
 class Identified(Struct, frozen=True, kw_only=True):
-    """`media_type` is the essence, in lower case: as named or, without a usable name, as sniffed.
+    """`media_type` is the essence in lower case: the named one, or the sniffed one if none is usable.
 
-    Text has a `charset` (a name of the Encoding Standard, lower case) and where it is known from. What is not text
-    has `encoding` "base64" and no charset. An empty body without a type is text of no type.
+    Text has a `charset` (a name of the Encoding Standard, in lower case) and its source. Content that is not text has
+    the `encoding` "base64" and no charset. An empty body without a type is text without a type.
     """
 
     media_type: str | None
@@ -41,12 +38,12 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|\\?\Z)', re.DOTALL)
 _NAME_END, _VALUE_END = re.compile("[;=]"), re.compile(";")
 _HTTP_SPACES = " \t\n\r"
 
-# MIME Sniffing §7.1: types that say nothing.
+# MIME Sniffing §7.1: types that count as no type.
 _UNKNOWN_TYPES = frozenset(("unknown/unknown", "application/unknown", "*/*"))
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")  # MIME Sniffing §3, binary data byte
 _BINARY_KINDS = ("image/", "audio/", "video/", "font/", "model/")
 _XML = re.compile(r"(?:text|application)/xml|.*\+xml")
-# Text by their registrations, beside text/*, XML and JSON. All else that is not named here is judged by its bytes.
+# Text by their registrations, beside text/*, XML and JSON. Content of any other type is judged by its bytes.
 _TEXT_TYPES = frozenset(
     (
         "application/ecmascript",
@@ -92,7 +89,7 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
 
 
 def parse_media_type(value: str) -> tuple[str | None, str | None]:
-    """The essence, in lower case, and the charset parameter as written, of a Content-Type value.
+    """The essence of a Content-Type value, in lower case, and its charset parameter as written.
 
     MIME Sniffing §4.4. Without a valid essence there is no charset either.
     """
@@ -129,7 +126,7 @@ def _find(end: re.Pattern[str], text: str, at: int) -> int:
 
 
 def identify(content: bytes, content_type: str | None) -> Identified:
-    """Judge a decoded body by its bytes and its Content-Type. Of the content, bounded prefixes are read."""
+    """Identify a decoded body by its bytes and its Content-Type. Reads prefixes of bounded length only."""
     named, label = parse_media_type(content_type) if content_type else (None, None)
     known = named is not None and named not in _UNKNOWN_TYPES
     media_type = named if known else _sniff(content)
@@ -137,15 +134,15 @@ def identify(content: bytes, content_type: str | None) -> Identified:
     if not _is_text(content, media_type, charset, known=known):
         return Identified(media_type=media_type, charset=None, charset_source=None, encoding="base64")
     if charset is None:
-        charset, told = charsets.detect(content)
-        source = "detected" if told else "default"
+        charset, detected = charsets.detect(content)
+        source = "detected" if detected else "default"
     return Identified(media_type=media_type, charset=charset, charset_source=source, encoding=None)
 
 
 def _find_declared(
     content: bytes, media_type: str | None, label: str | None
 ) -> tuple[str | None, CharsetSource | None]:
-    """What is said, in the order in which it counts."""
+    """The charset that is declared first in the order of the HTML standard, and where."""
     if charset := charsets.find_bom(content):
         return charset, "bom"
     if charset := charsets.find_charset(label):
@@ -168,12 +165,12 @@ def _is_text(content: bytes, media_type: str | None, charset: str | None, *, kno
         return False
     if media_type.startswith("text/") or media_type in _TEXT_TYPES or media_type.endswith("+json"):
         return wide or b"\0" not in head
-    # A type that is not known here; a sniffed one has been judged by its bytes already.
+    # Another type: if it was named, the bytes decide. If it was sniffed, they have decided already: it is not text.
     return known and (wide or not (_BINARY.search(head) or _find_signature(head)))
 
 
 def _sniff(content: bytes) -> str | None:
-    """MIME Sniffing §7.1, for scriptable sniffing; None for no content."""
+    """The type by MIME Sniffing §7.1, with scriptable types; None for empty content."""
     if not content:
         return None
     head = content[:SNIFFED_BYTES]

@@ -1,7 +1,7 @@
-"""The cookies that one collection carries from hop to hop, as a browser would.
+"""Owns the cookies that one collection sends from hop to hop, as a browser would.
 
-By draft-ietf-httpbis-rfc6265bis §5.7 (storage) and §5.8.3 (retrieval); `set_cookie` reads the lines. Bounded in
-number, so in memory: what a hostile chain of redirects sets and what it makes us send.
+Source: draft-ietf-httpbis-rfc6265bis §5.7 (storage) and §5.8.3 (retrieval); `set_cookie` reads the lines. The number of
+cookies is bounded, and so is what a hostile chain of redirects can make this service store and send.
 """
 
 from __future__ import annotations
@@ -9,17 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from metadata_inventory.collect.parse.set_cookie import (
-    MAX_LIFETIME,
-    REFUSALS,
-    CookieFlaw,
-    Origin,
-    charset_of,
-    parse_set_cookie,
-)
+from metadata_inventory.collect.parse.set_cookie import MAX_LIFETIME, REFUSALS, CookieFlaw, Origin
 from metadata_inventory.model.capture import SetCookie
-
-__all__ = ["REFUSALS", "CookieFlaw", "CookieJar", "parse_set_cookie"]
 
 MAX_COOKIES_PER_DOMAIN = 50  # the least that 6265bis §6.1 asks for
 MAX_COOKIES = 500  # in one jar, which lives for one collection: 2 MiB at most
@@ -27,7 +18,7 @@ MAX_COOKIES = 500  # in one jar, which lives for one collection: 2 MiB at most
 
 @dataclass(slots=True)
 class _Stored:
-    """A cookie in the jar: what retrieval needs, in octets where they are sent."""
+    """A cookie in the jar: what retrieval needs. Name and value are bytes, because they are sent as they came."""
 
     name: bytes
     value: bytes
@@ -37,12 +28,12 @@ class _Stored:
     host_only: bool
     partitioned: bool
     expires_at: datetime | None  # None: as long as the jar
-    created: int  # the jar's count, which orders cookies that came at one instant
-    used: int
+    created: int  # a count of the jar: it orders cookies that came at the same instant, too
+    used: int  # the same count, when it was last sent
 
     @property
     def key(self) -> tuple[bytes, str, bool, str, bool]:
-        """Partitioned cookies live apart; all others are told from each other by 6265bis §5.7, step 23."""
+        """What identifies a cookie: 6265bis §5.7, step 23, and whether it is partitioned."""
         return (self.name, self.domain, self.host_only, self.path, self.partitioned)
 
     def alive(self, now: datetime) -> bool:
@@ -54,10 +45,9 @@ class _Stored:
 
 
 class CookieJar:
-    """The cookies of one collection's chain of redirects.
+    """The cookies of one collection. SameSite excludes none of them, and each hop's own site is its partition.
 
-    Every hop is a top-level navigation that nobody else started: a request without a client is same-site (6265bis
-    §5.2), so SameSite keeps nothing back, and each hop's own site is its partition.
+    The reason: every hop is a top-level navigation, and a request without a client is same-site (6265bis §5.2).
     """
 
     def __init__(self) -> None:
@@ -65,7 +55,7 @@ class CookieJar:
         self._count = 0
 
     def receive(self, cookie: SetCookie, url: str, now: datetime) -> bool:
-        """Store it as a browser would, or remove what it expires. False: refused."""
+        """Store the cookie, or remove the stored one that it expires. False if a browser would refuse it."""
         origin = Origin.of(url)
         if cookie.domain is None or not REFUSALS.isdisjoint(cookie.flaws):
             return False
@@ -82,18 +72,13 @@ class CookieJar:
         return True
 
     def octets_for(self, url: str, now: datetime) -> bytes | None:
-        """The Cookie header's value for a request, octet by octet as the cookies came; None when there is none."""
+        """The value of the Cookie header for a request, in the bytes that came; None if there is no cookie."""
         origin = Origin.of(url)
         found = [cookie for cookie in self._cookies.values() if self._applies(cookie, origin, now)]
         found.sort(key=lambda cookie: (-len(cookie.path), cookie.created))
         for cookie in found:
             cookie.used = self._tick()
         return b"; ".join(cookie.pair for cookie in found) if found else None
-
-    def header_for(self, url: str, now: datetime) -> str | None:
-        """The same as text: UTF-8 when all of it is, else ISO-8859-1."""
-        octets = self.octets_for(url, now)
-        return None if octets is None else octets.decode(charset_of(octets))
 
     def _stored(self, cookie: SetCookie, domain: str, now: datetime) -> _Stored:
         charset = "latin-1" if CookieFlaw.NOT_UTF8 in cookie.flaws else "utf-8"
@@ -118,7 +103,7 @@ class CookieJar:
         return self._count
 
     def _overlays_secure(self, new: _Stored) -> bool:
-        """6265bis §5.7, step 16: what came in the clear must not hide a Secure cookie."""
+        """Whether a cookie that came without TLS would hide a Secure one (6265bis §5.7, step 16)."""
         inside = Origin(new.domain, new.path, secure=False, is_name=True)
         return any(
             old.secure
@@ -138,9 +123,9 @@ class CookieJar:
             del self._cookies[key]
 
     def _evict(self, domain: str) -> None:
-        """One too many: of a crowded domain the insecure go first, then whatever was used longest ago."""
-        crowd = [cookie for cookie in self._cookies.values() if cookie.domain == domain]
-        if len(crowd) > MAX_COOKIES_PER_DOMAIN:
-            del self._cookies[min(crowd, key=lambda cookie: (cookie.secure, cookie.used)).key]
+        """Remove one cookie if there are too many: of a domain an insecure one first, else the least recently used."""
+        of_domain = [cookie for cookie in self._cookies.values() if cookie.domain == domain]
+        if len(of_domain) > MAX_COOKIES_PER_DOMAIN:
+            del self._cookies[min(of_domain, key=lambda cookie: (cookie.secure, cookie.used)).key]
         elif len(self._cookies) > MAX_COOKIES:
             del self._cookies[min(self._cookies.values(), key=lambda cookie: cookie.used).key]

@@ -1,8 +1,8 @@
-"""Bytes to headers: reads the lines of HTTP responses one by one, as libcurl's HEADERFUNCTION hands them over.
+"""Reads the header lines of HTTP responses one by one, as libcurl's HEADERFUNCTION delivers them.
 
-Informational responses (RFC 9110 §15.2) are skipped, except 101, which is final here since nothing was asked to be
-upgraded. Lines after the final block are trailers (RFC 9112 §7.1.2) and kept apart. libcurl joins folded lines and
-refuses CR and NUL before this. Pure: no clock, no socket.
+Informational responses (RFC 9110 §15.2) are skipped, except 101: no upgrade was asked for, so it ends HTTP here. Lines
+after the final block are trailers (RFC 9112 §7.1.2) and kept apart. libcurl has joined folded lines and refused CR and
+NUL before.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _STATUS_LINE = re.compile(rb"(HTTP/[0-9](?:\.[0-9])?)[ \t]+([0-9]{3})(?:[ \t]+(.
 
 
 class HeaderReader:
-    """The state machine. After each `feed`, `violation` says in a sentence what cannot be accepted, or is None."""
+    """The headers so far. After each `feed`, `violation` is None, or a sentence that says what is not acceptable."""
 
     def __init__(self, limits: HeaderLimits) -> None:
         self._limits = limits
         self._lines = 0
         self.size_bytes = 0  # of all lines so far
         self.violation: str | None = None
-        self.started = False  # any line came at all
-        self.complete = False  # the final block's empty line came
+        self.started = False  # a line has come
+        self.complete = False  # the empty line that ends the final block has come
         self.trailers: list[Header] = []
         self._forget_block()
 
@@ -38,7 +38,7 @@ class HeaderReader:
         self.headers: list[Header] = []
 
     def feed(self, line: bytes) -> None:
-        """One line with its end. Nothing more is read after a violation."""
+        """Read one line, its end included. Nothing is read after a violation."""
         if self.violation is not None:
             return
         self.started = True
@@ -59,7 +59,7 @@ class HeaderReader:
 
     @property
     def final(self) -> bool:
-        """The status line of the final response came: what is read is not of an informational one."""
+        """Whether the block being read is the final response's, and not an informational one's."""
         return self.status_code >= 200 or self.status_code == SWITCHING_PROTOCOLS
 
     def values(self, name: str) -> list[str]:
@@ -98,7 +98,7 @@ class HeaderReader:
 
 
 def read_text(raw: bytes, *, name: str = "") -> Header:
-    """The bytes as a header's value: text when they are UTF-8, else ISO-8859-1 with the bytes beside it."""
+    """The bytes as the value of a header: text if they are UTF-8, else ISO-8859-1 with the bytes beside it."""
     try:
         return Header(name, raw.decode("utf-8"))
     except UnicodeDecodeError:
@@ -106,12 +106,12 @@ def read_text(raw: bytes, *, name: str = "") -> Header:
 
 
 def raw_value(header: Header) -> bytes:
-    """The value's bytes as they came."""
+    """The bytes of the value, as they came."""
     return header.value.encode("utf-8" if header.value_base64 is None else "latin-1")
 
 
 def read_request(raw: bytes) -> tuple[str, str, tuple[Header, ...]]:
-    """Method, HTTP version and header lines of a request as libcurl reports having sent it."""
+    """Method, HTTP version and headers of a request, from the bytes that libcurl reports to have sent."""
     head, *lines = raw.split(b"\r\n")
     method, _, rest = head.partition(b" ")
     version = rest.rpartition(b" ")[2]

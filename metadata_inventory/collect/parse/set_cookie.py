@@ -1,9 +1,10 @@
-"""A Set-Cookie line to a value.
+"""Reads Set-Cookie lines.
 
-By draft-ietf-httpbis-rfc6265bis §5.1, §5.6 and the parts of §5.7 that need no store, with Partitioned from CHIPS
-(draft-cutler-httpbis-partitioned-cookies) and the `__Http-` prefixes of draft-ietf-httpbis-layered-cookies. Where a
-browser drops a line or a part of it, the line is kept and flagged. Octets are compared as octets; text comes last:
-UTF-8 when the whole line is, else ISO-8859-1. Time and memory are linear in the line; nothing raises, whatever comes.
+Source: draft-ietf-httpbis-rfc6265bis §5.1, §5.6 and the parts of §5.7 that need no store; Partitioned from CHIPS
+(draft-cutler-httpbis-partitioned-cookies); the `__Http-` prefixes of draft-ietf-httpbis-layered-cookies. A browser
+drops a faulty line, or a part of it; here the line is kept and flagged. Bytes are compared as bytes and decoded last:
+as UTF-8 if the whole line is that, else as ISO-8859-1. Time and memory are linear in the length of the line, and no
+line raises.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ MAX_LIFETIME = timedelta(days=400)  # 6265bis §5.5
 
 
 class CookieFlaw(StrEnum):
-    """What a browser ignores or refuses of a Set-Cookie line. `REFUSALS` are those that cost the whole cookie."""
+    """Why a browser ignores a part of a Set-Cookie line, or refuses the whole cookie (the flaws in `REFUSALS`)."""
 
     NOT_UTF8 = "not_utf8"  # the line is not UTF-8 and is read as ISO-8859-1
-    EMPTY_NAME = "empty_name"  # no name: browsers send the value alone
+    EMPTY_NAME = "empty_name"  # there is no name: browsers send the value alone
     ATTRIBUTE_TOO_LONG = "attribute_too_long"  # an attribute's value is over 1,024 octets and is ignored
-    UNKNOWN_ATTRIBUTE = "unknown_attribute"  # an attribute that 6265bis and CHIPS do not know is ignored
+    UNKNOWN_ATTRIBUTE = "unknown_attribute"  # an attribute that neither 6265bis nor CHIPS defines is ignored
     BAD_EXPIRES = "bad_expires"  # Expires is not a date and is ignored
     BAD_MAX_AGE = "bad_max_age"  # Max-Age is not a whole number and is ignored
-    BAD_PATH = "bad_path"  # Path does not begin with "/": the default path stands
-    BAD_SAME_SITE = "bad_same_site"  # SameSite is none of Strict, Lax and None: the default stands
-    LIFETIME_CAPPED = "lifetime_capped"  # it asks for more than 400 days and gets 400
+    BAD_PATH = "bad_path"  # Path does not begin with "/": the default path applies
+    BAD_SAME_SITE = "bad_same_site"  # SameSite is none of Strict, Lax and None: the default applies
+    LIFETIME_CAPPED = "lifetime_capped"  # the lifetime is longer than 400 days and is cut to that
     CONTROL_CHARACTER = "control_character"  # refused: a control character other than tab
     TOO_LONG = "too_long"  # refused: name and value are over 4,096 octets together
     EMPTY = "empty"  # refused: neither name nor value
@@ -47,8 +48,8 @@ class CookieFlaw(StrEnum):
     SECURE_ON_INSECURE_ORIGIN = "secure_on_insecure_origin"  # refused: Secure came over http
     SAME_SITE_NONE_INSECURE = "same_site_none_insecure"  # refused: SameSite=None without Secure
     PARTITIONED_INSECURE = "partitioned_insecure"  # refused: Partitioned without Secure
-    BAD_PREFIX = "bad_prefix"  # refused: what the name's __Secure-, __Host- or __Http- promises is not so
-    NAMELESS_PREFIX = "nameless_prefix"  # refused: without a name, the value passes itself off as a prefixed name
+    BAD_PREFIX = "bad_prefix"  # refused: the cookie is not what __Secure-, __Host- or __Http- in its name requires
+    NAMELESS_PREFIX = "nameless_prefix"  # refused: there is no name, and the value begins like a prefixed name
 
 
 REFUSALS = frozenset(
@@ -81,13 +82,13 @@ _SAME_SITE: dict[bytes, Literal["Strict", "Lax", "None"]] = {b"strict": "Strict"
 
 @cache
 def public_suffixes() -> PublicSuffixList:
-    """The library's own copy of the list, without the network. The first call takes about 0.1 s: worth a preload."""
+    """The library's own copy of the list; no network. The first call takes about 0.1 s."""
     return PublicSuffixList()
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What cookies need of a URL. `host` is None when the URL cannot be parsed; such an origin matches nothing."""
+    """The parts of a URL that matter for cookies. `host` is None if the URL cannot be parsed: it matches nothing."""
 
     host: str | None
     path: str
@@ -105,22 +106,25 @@ class Origin:
 
     @property
     def default_path(self) -> str:
-        """6265bis §5.1.4."""
+        """The path of a cookie without a usable Path, 6265bis §5.1.4."""
         return self.path[: self.path.rfind("/")] or "/" if self.path.startswith("/") else "/"
 
     def in_domain(self, domain: str) -> bool:
-        """6265bis §5.1.3."""
+        """Domain-match, 6265bis §5.1.3."""
         return self.host is not None and (self.host == domain or (self.is_name and self.host.endswith("." + domain)))
 
     def in_path(self, path: str) -> bool:
-        """6265bis §5.1.4, path-match."""
+        """Path-match, 6265bis §5.1.4."""
         return self.path == path or (
             self.path.startswith(path) and (path.endswith("/") or self.path[len(path) : len(path) + 1] == "/")
         )
 
 
 class _Attributes:
-    """The attributes of one line, read in order: the last of a kind counts, as 6265bis §5.7 has it."""
+    """The attributes of one line, by 6265bis §5.6 and §5.7. Of several of one name the last counts.
+
+    An invalid Expires or Max-Age does not count; an invalid Path or SameSite does, and means the default.
+    """
 
     def __init__(self, raw: bytes) -> None:
         self.flaws: set[CookieFlaw] = set()
@@ -162,7 +166,7 @@ class _Attributes:
             self.expires = expires or self.expires
             self._flag(CookieFlaw.BAD_EXPIRES, when=expires is None)
         elif _MAX_AGE.fullmatch(value):
-            # At most 1,024 digits: within what int() takes, far over what a database takes.
+            # At most 1,024 digits, which int() accepts; the number is cut to what the database can store.
             asked = int(value)
             limit = int(MAX_LIFETIME.total_seconds())
             self.max_age = max(-limit, min(asked, limit))
@@ -178,8 +182,8 @@ class _Attributes:
 def parse_set_cookie(raw: bytes, url: str, now: datetime) -> SetCookie:
     """Read one Set-Cookie value that came from `url` at `now`.
 
-    `domain` is the host for a host-only cookie, and what was asked for when that is refused. `expires` is as sent;
-    `max_age` is cut to ±400 days. `flaws` is in the order of `CookieFlaw`.
+    `domain` is the host if the cookie is host-only, and else the Domain attribute, also one that is refused. `expires`
+    is as sent; `max_age` is cut to ±400 days. `flaws` is in the order of `CookieFlaw`.
     """
     origin = Origin.of(url)
     charset = charset_of(raw)
@@ -223,7 +227,7 @@ def parse_set_cookie(raw: bytes, url: str, now: datetime) -> SetCookie:
 
 
 def parse_cookie_date(raw: bytes) -> datetime | None:
-    """6265bis §5.1.1: the lenient date that Expires carries, or None."""
+    """The date of an Expires attribute, read as leniently as 6265bis §5.1.1 says; None if it is none."""
     time = day = month = year = None
     for token in _DATE_DELIMITERS.split(raw):
         if time is None and (match := _TIME.match(token)):
@@ -245,6 +249,7 @@ def parse_cookie_date(raw: bytes) -> datetime | None:
 
 
 def charset_of(raw: bytes) -> str:
+    """The charset in which a line is read: `utf-8`, or else `latin-1`."""
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -253,7 +258,7 @@ def charset_of(raw: bytes) -> str:
 
 
 def _domain(domain: str, origin: Origin) -> tuple[str, CookieFlaw | None]:
-    """The Domain that counts, empty for a host-only cookie, and what is wrong with it (6265bis §5.7, steps 7 to 10)."""
+    """The Domain that applies, empty for a host-only cookie, and its flaw (6265bis §5.7, steps 7 to 10)."""
     if not domain.isascii():
         return domain, CookieFlaw.BAD_DOMAIN
     if domain and public_suffixes().is_public(domain.strip(".")):
@@ -264,7 +269,10 @@ def _domain(domain: str, origin: Origin) -> tuple[str, CookieFlaw | None]:
 
 
 def _keeps_prefix(cookie: SetCookie, name: bytes, *, has_path: bool) -> bool:
-    """6265bis §5.7, steps 20 and 21, and the same of layered-cookies; `name` in lower case."""
+    """Whether the cookie is what the prefix of its name requires: 6265bis §5.7, steps 20 and 21, and layered-cookies.
+
+    `name` is in lower case.
+    """
     host = cookie.secure and cookie.host_only and has_path and cookie.path == "/"
     if name.startswith(b"__host-http-"):
         return host and cookie.http_only

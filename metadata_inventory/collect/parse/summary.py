@@ -1,8 +1,9 @@
-"""What a page says of itself in its head: title, description, canonical URL, Open Graph and the like.
+"""Reads the summary of an HTML page from its head: title, description, canonical URL, Open Graph and more.
 
-libxml2's tokenizer (HTML's since 2.14) calls back for each tag; no tree is built, since a page of nested or unclosed
-tags makes any tree builder take quadratic time (lexbor: over five minutes for 1 MB of `<div>`). Unmatched end tags
-are searched for in the open elements even so, hence `MAX_DEPTH`. The worst page then costs about 0.4 s.
+libxml2's tokenizer (the HTML standard's since 2.14) calls back for each tag, and no tree is built: nested or unclosed
+tags make every tree builder take quadratic time (lexbor: over five minutes for 1 MB of `<div>`). libxml2 searches the
+open elements for each unmatched end tag nevertheless, so `MAX_DEPTH` bounds their number. The slowest page then takes
+about 0.4 s.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from metadata_inventory.model.capture import Property, Summary
 MAX_HTML_CHARACTERS = 512 * 1024  # read of a page
 MAX_DEPTH = 512  # open elements; Blink's limit too (HTMLConstructionSite)
 MAX_TEXT = 1_000  # characters of one value
-MAX_URL = 2_048  # characters; a longer one is left out, since a part of it would be another URL
-MAX_PAIRS = 50  # of Open Graph, and of Twitter
+MAX_URL = 2_048  # characters; a longer URL is left out, because a part of it would be another URL
+MAX_PAIRS = 50  # of Open Graph, and as many of Twitter
 MAX_JSON_LD_BYTES = 256 * 1024  # of all scripts together
 MAX_JSON_LD_TYPES = 50
 
 HTML_TYPES = frozenset(("text/html", "application/xhtml+xml"))
 
-_FOREIGN = frozenset(("svg", "math", "template"))  # their titles and links are not the page's
+_FOREIGN = frozenset(("svg", "math", "template"))  # titles and links inside them are not the page's
 
 
 def summarize(html: str, base_url: str, media_type: str | None) -> Summary | None:
-    """Read a page's text. None when the media type is not HTML's. Nothing raises, whatever the text."""
+    """The summary of a page, from its text; None if the media type is not HTML's. No text makes it raise."""
     if media_type not in HTML_TYPES:
         return None
     page = _Page()
@@ -48,13 +49,13 @@ class _TooDeep(Exception):
 
 
 class _Page:
-    """Takes lxml's events of one page."""
+    """The target of lxml's parser: collects what the summary needs from the events of one page."""
 
     def __init__(self) -> None:
         self.complete = True
         self._depth = 0
         self._foreign_depth = 0
-        self._text: list[str] | None = None  # of the element that is being read
+        self._text: list[str] | None = None  # of the title or script being read
         self._title: str | None = None
         self._language: str | None = None
         self._base: str | None = None
@@ -101,7 +102,7 @@ class _Page:
             self._text.append(text)
 
     def close(self) -> None:
-        """lxml asks for it."""
+        """lxml requires this method."""
 
     def summary(self, base_url: str) -> Summary:
         base = _resolve(self._base or "", base_url) or base_url
@@ -122,7 +123,7 @@ class _Page:
         )
 
     def _take_meta(self, attributes: dict[str, str]) -> None:
-        """Open Graph's names stand in `property`, Twitter's in `name`; pages mix them up, and readers take both."""
+        """Read names from `property` (Open Graph's) and from `name` (Twitter's) alike, because pages mix them up."""
         content = self._clean(attributes.get("content", ""))
         if content is None:
             return
@@ -145,7 +146,7 @@ class _Page:
                 self._links.setdefault(relation, href)
 
     def _clean(self, text: str) -> str | None:
-        """One line of bounded length; None when nothing is left."""
+        """The text as one line of bounded length; None if it is empty."""
         line = " ".join(text.split())
         if len(line) > MAX_TEXT:
             self.complete = False
@@ -175,7 +176,7 @@ def _is_json_ld(attributes: dict[str, str]) -> bool:
 
 
 def _find_types(document: object) -> Iterator[str]:
-    """The types of the document's nodes: of itself, of its items, of its `@graph`."""
+    """The types of the document's nodes: the document itself, its items, and the nodes in its `@graph`."""
     for node in document if isinstance(document, list) else [document]:
         if not isinstance(node, dict):
             continue
@@ -188,7 +189,7 @@ def _find_types(document: object) -> Iterator[str]:
 
 
 def _resolve(href: str, base: str) -> str | None:
-    """Absolute, by the URL Standard; None for what is no http or https URL."""
+    """The absolute URL by the URL Standard; None if it is not an http or https URL."""
     try:
         url = ada_url.URL(href, base)
     except (ValueError, UnicodeError):

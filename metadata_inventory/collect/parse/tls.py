@@ -1,8 +1,8 @@
-"""What a TLS handshake said: the parameters from libcurl's debug lines, the certificate from its PEM.
+"""Reads the parameters of a TLS handshake from libcurl's debug lines, and the certificate from its PEM.
 
-libcurl has no option that tells version, cipher and ALPN; its DEBUGFUNCTION says them in words (read here as libcurl
-8.23 with OpenSSL writes them; a test performs real handshakes, so a change of wording is seen). Whatever the lines or
-the certificate hold, nothing raises: what cannot be read is missing.
+libcurl has no option that reports version, cipher and ALPN. Its DEBUGFUNCTION reports them as text, which is read here
+as libcurl 8.23 with OpenSSL writes it; a test performs real handshakes, so that it notices other wording. No line and
+no certificate raises: what cannot be read is missing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from metadata_inventory.model.capture import Certificate, Tls
 
-# libcurl compares names itself, after OpenSSL; these are OpenSSL's own words for it (X509_V_ERR_HOSTNAME_MISMATCH).
+# OpenSSL's text for X509_V_ERR_HOSTNAME_MISMATCH. libcurl compares names itself and has a text of its own for it.
 HOSTNAME_MISMATCH = "hostname mismatch"
 
 _CONNECTION = re.compile(r"SSL connection using (\S+) / (\S+)(?: / .*)?")
@@ -32,7 +32,7 @@ _MALFORMED = (ValueError, TypeError, x509.UnsupportedGeneralNameType, x509.Dupli
 
 @dataclass(frozen=True, slots=True)
 class TlsParameters:
-    """What the debug lines have told so far. `alpn` stays None when the server chose no protocol."""
+    """The parameters in the debug lines so far. `alpn` stays None if the server chose no protocol."""
 
     version: str | None = None
     cipher: str | None = None
@@ -41,7 +41,7 @@ class TlsParameters:
 
 
 def read_parameters(line: str, known: TlsParameters = TlsParameters()) -> TlsParameters:
-    """`known` with what this line adds; unchanged when the line tells none of these. Lines may come in any order."""
+    """`known` with the parameters of this line; unchanged if it has none. Lines may come in any order."""
     line = line.strip()
     if match := _CONNECTION.fullmatch(line):
         return replace(known, version=match[1], cipher=match[2])
@@ -55,8 +55,10 @@ def read_parameters(line: str, known: TlsParameters = TlsParameters()) -> TlsPar
 
 
 def build_tls(lines: Iterable[str], pem: str | None, verify_error: str | None = None) -> Tls:
-    """The handshake as it is recorded. `verify_error`, libcurl's own words or OpenSSL's, stands before what the lines
-    say: a caller who did not let libcurl verify knows better. Without either the certificate counts as verified.
+    """The handshake as it is recorded.
+
+    `verify_error`, in libcurl's or OpenSSL's text, takes precedence over the lines: a caller who told libcurl not to
+    verify knows the error from before. Without an error in either, the certificate is recorded as verified.
     """
     parameters = TlsParameters()
     for line in lines:
@@ -73,12 +75,12 @@ def build_tls(lines: Iterable[str], pem: str | None, verify_error: str | None = 
 
 
 def parse_certificate(pem: str) -> Certificate | None:
-    """The certificate, None when it cannot be parsed. A name or a list of names that is malformed is left empty.
+    """The certificate; None if it cannot be parsed. Malformed names, or lists of names, are left empty.
 
     `subject` and `issuer` are RFC 4514 strings.
     """
     with warnings.catch_warnings():
-        # Of serial numbers and encodings that RFC 5280 forbids and servers have.
+        # The warnings are about serial numbers and encodings that RFC 5280 forbids and servers have.
         warnings.simplefilter("ignore")
         try:
             certificate = x509.load_pem_x509_certificate(pem.encode("ascii", "replace"))

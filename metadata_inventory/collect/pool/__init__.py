@@ -1,1 +1,1 @@
-"""The parent's side of collecting: lanes and their processes."""
+"""The parent's side of collecting: lanes, isolation and the lane processes of both."""

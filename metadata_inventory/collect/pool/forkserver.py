@@ -1,7 +1,7 @@
-"""The process from which lanes' processes are forked: started with a cleaned environment, and again when it is lost.
+"""Owns the forkserver, from which lane processes are forked, and its environment. A lost forkserver is started again.
 
-A child must not know what it does not need, and `/proc/PID/environ` shows what a process was started with for as long
-as it runs. So the forkserver, and the resource tracker that comes with it, never see more than an allow-list.
+`/proc/PID/environ` shows for its whole life what a process was started with, and a child must not know what it does not
+need. So the forkserver, and the resource tracker that comes with it, are given the variables of an allow-list only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PRELOADED = ["metadata_inventory.collect.engine.entry"]
 
 
 def make_context() -> ForkServerContext:
-    """The context for lanes' pools. The preload list belongs to the whole process; nobody else may set it."""
+    """The context of the lanes' pools. It sets the preload list of the whole process: nobody else may set that."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
@@ -27,10 +27,10 @@ def make_context() -> ForkServerContext:
 
 @contextmanager
 def cleaned_environment() -> Iterator[None]:
-    """Only allowed variables while the block runs; in it forkserver and resource tracker are started if need be.
+    """Only allowed variables while the block runs; forkserver and resource tracker are started in it if need be.
 
-    `multiprocessing` hands its own environment on and has no parameter for it. The block must not wait for anything:
-    whoever reads the environment meanwhile sees the cleaned one.
+    `multiprocessing` passes on its own environment and has no parameter for it. The block must not wait for anything,
+    because every thread that reads the environment meanwhile sees the cleaned one.
     """
     removed = {name: value for name, value in os.environ.items() if not is_passed_on(name)}
     for name in removed:

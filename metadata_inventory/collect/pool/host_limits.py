@@ -1,4 +1,4 @@
-"""What one lane has of each host, so that no host gets more at once, or sooner after one another, than is settled."""
+"""Counts what one lane has of each host, so that no host gets more collections at once, or sooner, than its limits."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
-# Whoever is to wait for its host's gap for longer does so where others can take it. Longer than the pause between two
-# looks at what waits there, so that nobody starts late for it.
+# A lane takes in an order that waits for its host's gap only if it may start within this time. Any other order stays in
+# the backlog, where other workers can claim it. Longer than the pause between two looks at the backlog, so that nothing
+# starts late because of it.
 _SOON_S = 2.0
 
 
 class HostLimits:
-    """Counts collections by host, and notes starts. A host of which nothing is left is forgotten."""
+    """Collections by host: those in the lane, and those of them that have started. A host without any is forgotten."""
 
     def __init__(self, at_once: int, gap_s: float) -> None:
         self._at_once = at_once
@@ -22,7 +23,7 @@ class HostLimits:
         self._next_start: dict[str, float] = {}  # in the order of the instants, since every gap is the same
 
     def room(self, host: str) -> int:
-        """No more than may be under way, and of those that wait for their gap what is to start soon."""
+        """How many more may enter: as many as may be under way, and with a gap only those that start soon."""
         room = self._at_once - self._present[host]
         if not self._gap_s:
             return room
@@ -32,14 +33,14 @@ class HostLimits:
         return max(0, min(room, starting - waiting))
 
     def enter(self, host: str) -> None:
-        """One more, which waits."""
+        """Count one more collection in the lane, which has not started."""
         self._present[host] += 1
 
     def may_start(self, host: str) -> bool:
         return self._under_way[host] < self._at_once and self._next_start.get(host, 0.0) <= time.monotonic()
 
     def start(self, host: str) -> None:
-        """One of those that wait is under way."""
+        """Count one of those that wait as under way, and begin the host's gap."""
         self._under_way[host] += 1
         if self._gap_s:
             self._forget_past_starts()
@@ -52,9 +53,12 @@ class HostLimits:
                 del count[host]
 
     def next_start_in_s(self, hosts: Iterable[str]) -> float | None:
-        """Until the first of these may start again; None when none of them waits for its gap."""
+        """The time until the first of these hosts may start again; None if none of them is inside its gap.
+
+        A gap that has ended since `may_start` was asked counts as one that ends now, so that its host is asked again.
+        """
         instants = [self._next_start[host] for host in hosts if host in self._next_start]
-        self._forget_past_starts()  # after: a gap that has ended since `may_start` was asked is a turn that is due now
+        self._forget_past_starts()  # only after they were read, for the reason above
         return max(0.0, min(instants) - time.monotonic()) if instants else None
 
     def _forget_past_starts(self) -> None:

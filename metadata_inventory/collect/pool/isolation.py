@@ -1,9 +1,10 @@
-"""Where what was in a lost process is collected again, apart from everything else, until the one that kills is found.
+"""Owns the suspects of lost lane processes, and collects them again apart from everything else.
 
-A group runs in a process of its own. When that is lost too, what has not finished of the group is split into halves,
-each a group again, and what is lost alone ends as `worker_lost`: so the one that kills is found after a logarithmic
-number of losses, and what an outside kill hit is collected together at once. Groups take their turns in the order in
-which they came, a few side by side, so that one which is slow to its deadline holds up no more than one place.
+A group of suspects runs in a lane process of its own. If that is lost too, the orders that have not ended are split
+into halves, each a group again. An order that is lost alone ends as `worker_lost`. So the order that ends its process
+is found after a logarithmic number of losses, and orders that were hit by a kill from outside are collected together
+at once. Groups take turns in the order in which they came, `PROCESSES` of them at a time: a group that takes until its
+deadline holds up one process only.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from metadata_inventory.errors import StartError
 
 logger = logging.getLogger(__name__)
 
-PROCESSES = 4  # groups that run side by side, each in a process of its own
+PROCESSES = 4  # lane processes, and so groups, that run at a time
 
 
 class Isolation:
-    """Shared by all lanes of one process. It has processes only while it has groups."""
+    """The groups of all lanes of one worker. It has lane processes only while it has groups."""
 
     def __init__(self, options: CollectorOptions, settings: LaneSettings) -> None:
         self._options = options
@@ -31,39 +32,39 @@ class Isolation:
         self._runners: set[asyncio.Task[None]] = set()
 
     def add(self, group: list[PendingOrder]) -> None:
-        """Collect the group when its turn comes. A caller that gives an order up cancels its outcome."""
+        """Collect the group when its turn comes. A caller gives an order up by cancelling its `outcome`."""
         if group:
             self._groups.append(group)
-            self._engage()
+            self._start_runner()
 
     async def close(self) -> None:
-        """End every process; what is left of the groups is the lanes' to end."""
+        """End every lane process. The pending orders of groups stay as they are: their lanes end them."""
         self._groups.clear()
         runners = list(self._runners)
         for runner in runners:
             runner.cancel()
         await asyncio.gather(*runners, return_exceptions=True)
 
-    def _engage(self) -> None:
+    def _start_runner(self) -> None:
         if self._groups and len(self._runners) < PROCESSES:
             runner = asyncio.create_task(self._run(), name="isolation")
             self._runners.add(runner)
-            runner.add_done_callback(self._dismiss)
+            runner.add_done_callback(self._remove_runner)
 
-    def _dismiss(self, runner: asyncio.Task[None]) -> None:
+    def _remove_runner(self, runner: asyncio.Task[None]) -> None:
         self._runners.discard(runner)
         if not runner.cancelled():
-            self._engage()  # a group may have come while the runner ended its process
+            self._start_runner()  # a group may have come while the runner ended its process
 
     async def _run(self) -> None:
         handle = LaneProcessHandle(self._options, self._settings)
         try:
             while self._groups:
-                await self._try(self._groups.popleft(), handle)
+                await self._collect(self._groups.popleft(), handle)
         finally:
             await handle.end()
 
-    async def _try(self, group: list[PendingOrder], handle: LaneProcessHandle) -> None:
+    async def _collect(self, group: list[PendingOrder], handle: LaneProcessHandle) -> None:
         new = [pending for pending in group if not pending.outcome.done()]
         try:
             while new or handle.busy:
@@ -75,11 +76,11 @@ class Isolation:
             self.add(loss.suspects[:half])
             self.add(loss.suspects[half:])
         except StartError:
-            logger.error("a quarantined group finds no process")
+            logger.error("no lane process can be started for isolated orders")
             for pending in [*group, *(pending for waiting in self._groups for pending in waiting)]:
                 pending.refuse()
             self._groups.clear()
             await handle.end()
-        except Exception:  # the edge of the runner's task: whoever waits must not wait for ever
-            logger.exception("a quarantined group is ended by a fault of ours")
+        except Exception:  # the edge of the runner's task: no caller may wait for ever
+            logger.exception("isolated orders failed because of an internal error")
             await handle.end()

@@ -1,7 +1,8 @@
-"""One lane process and the pending orders in it: hands them over, ends them, and sorts them when the process is lost.
+"""Owns one lane process at a time and the pending orders in it: hands them over, ends them, sorts them after a loss.
 
-When a process is lost, what it was handed is suspected of it. What it never saw, and everything when it only fell with
-its forkserver, is not. An pending that was in it alone needs no further trial: it ends as `worker_lost`.
+When a process is lost, the orders that were handed to it are suspects. Orders that it never saw are not suspects, and
+no order is one if the process was lost together with its forkserver. A suspect that was alone in the process needs no
+isolation: it ends as `worker_lost`.
 """
 
 from __future__ import annotations
@@ -12,48 +13,48 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
-from metadata_inventory.collect.engine.engine import fault, now
-from metadata_inventory.collect.engine.outcomes import DETAILS
+from metadata_inventory.collect.engine.outcomes import build_failure
 from metadata_inventory.collect.options import CollectorOptions, LaneSettings
 from metadata_inventory.collect.pool.lane_process import LaneProcess, LaneProcessLost
 from metadata_inventory.errors import CollectorUnavailable, StartError
-from metadata_inventory.model.capture import CollectionOrder, Failure, FailureCode, Outcome
+from metadata_inventory.model.capture import CollectionOrder, FailureCode, Outcome
 
 logger = logging.getLogger(__name__)
 
-MAX_MOVES = 10  # lost processes that a pending order outlives without being suspected
-_STARTS = 3  # in a row that may fail: a starting process can be killed too, or lose its forkserver
+MAX_MOVES = 10  # lost processes after which an order ends as `worker_lost` although it was never a suspect
+_STARTS = 3  # failed starts in a row after which `start` gives up; a starting process can be killed as well
 
 
 @dataclass(slots=True, eq=False)
 class PendingOrder:
-    """An order and the outcome that its caller waits for. That is done as well when the caller has gone."""
+    """An order, and the future of the outcome that its caller waits for. The caller gives up by cancelling it."""
 
     order: CollectionOrder
     host: str
     outcome: asyncio.Future[Outcome]
-    started: bool = False  # it has its place among those under way, and keeps it until it ends
-    moves: int = 0  # processes that were lost with it, without its being suspected
+    started: bool = False  # it counts as under way in its lane, until it ends
+    moves: int = 0  # lost processes that it was in or on its way to, without being a suspect
 
     def end(self, outcome: Outcome) -> None:
         if not self.outcome.done():
             self.outcome.set_result(outcome)
 
-    def end_by_fault(self) -> None:
-        """Nothing was wrong with it: this system failed."""
-        self.end(fault())
+    def fail(self) -> None:
+        """End it with an internal error: this program failed, and not the order."""
+        self.end(build_failure(FailureCode.INTERNAL_ERROR))
 
     def refuse(self) -> None:
-        """There is no process that could take it."""
+        """Make its caller's wait raise: no lane process can be started for it."""
         if not self.outcome.done():
             self.outcome.set_exception(CollectorUnavailable())
 
     def lose(self) -> None:
-        self.end(Failure(code=FailureCode.WORKER_LOST, detail=DETAILS[FailureCode.WORKER_LOST], at=now()))
+        """End it as `worker_lost`."""
+        self.end(build_failure(FailureCode.WORKER_LOST))
 
 
 class LostOrders(Exception):
-    """A process was lost. What was in it and has not ended is the driver's again."""
+    """A process was lost. Its pending orders that have not ended belong to the handle's driver again."""
 
     def __init__(self, suspects: list[PendingOrder], unsuspected: list[PendingOrder]) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class LostOrders(Exception):
 
 
 class LaneProcessHandle:
-    """Owns one process at a time, started when it is needed. Driven by one task, one exchange after the other."""
+    """Starts its process when one is needed. One task drives it: no two calls of `advance` overlap."""
 
     def __init__(self, options: CollectorOptions, settings: LaneSettings) -> None:
         self._options = options
@@ -77,7 +78,7 @@ class LaneProcessHandle:
         return bool(self._in_flight or self._abandoned)
 
     async def start(self) -> None:
-        """Have a process that answers; raises StartError."""
+        """Make sure that there is a started process; raises StartError."""
         failed = 0
         while self._process is None:
             self._process = LaneProcess(self._options, self._settings.patience_s)
@@ -87,12 +88,15 @@ class LaneProcessHandle:
                 await self._end_process()
                 failed += 1
                 if failed == _STARTS:
-                    raise StartError("A collector's process does not start.") from error
+                    raise StartError("A lane process does not start.") from error
 
     async def advance(self, pending_orders: Collection[PendingOrder], wait_ms: int) -> None:
-        """Hand over, and end what has finished; waits `wait_ms` at most for that. Raises LostOrders and StartError."""
+        """Hand over new orders and end those with an outcome. Waits `wait_ms` at most for a first one.
+
+        Raises LostOrders and StartError.
+        """
         if self._process is not None and not self.busy and not self._process.alive:
-            await self._end_process()  # it died in idleness
+            await self._end_process()  # it ended while it was idle
         for pending in pending_orders:
             self._in_flight[pending.order.token] = pending
             pending.outcome.add_done_callback(partial(self._abandon, pending.order.token))
@@ -111,19 +115,19 @@ class LaneProcessHandle:
                 finished.end(outcome)
 
     def interrupt(self) -> None:
-        """Make the exchange under way return for what is new."""
+        """Make the call of `advance` under way return, so that new orders can be handed over."""
         if self._process is not None:
             self._process.interrupt()
 
-    async def end(self, tell: Callable[[PendingOrder], None] = PendingOrder.end_by_fault) -> None:
-        """End the process and `tell` what was in it; nothing was wrong with that. The next exchange starts another."""
+    async def end(self, end_order: Callable[[PendingOrder], None] = PendingOrder.fail) -> None:
+        """End the process, and each order in it by `end_order`. The next call of `advance` starts another process."""
         await self._end_process()
         pending_orders, self._in_flight, self._abandoned = self._in_flight, {}, []
         for pending in pending_orders.values():
-            tell(pending)
+            end_order(pending)
 
     def _abandon(self, token: str, _: asyncio.Future[Outcome]) -> None:
-        """The order is done; unless it was ended from here, its caller has gone."""
+        """Called when the outcome is set or cancelled. If the handle has not ended the order, its caller gave it up."""
         if self._in_flight.pop(token, None) is not None:
             self._abandoned.append(token)
             self.interrupt()
@@ -134,13 +138,13 @@ class LaneProcessHandle:
         alone = len(self._in_flight) == 1 and not self._abandoned
         await self._end_process()
         logger.warning(
-            "a collector's process was lost",
-            extra={"in_flight": len(self._in_flight), "with_forkserver": process.fell_with_forkserver},
+            "a lane process was lost",
+            extra={"in_flight": len(self._in_flight), "with_forkserver": process.lost_with_forkserver},
         )
-        tokens = {order.token for order in unseen}
+        unseen_tokens = {order.token for order in unseen}
         suspects, unsuspected = [], []
         for token, pending in self._in_flight.items():
-            if process.fell_with_forkserver or token in tokens:
+            if process.lost_with_forkserver or token in unseen_tokens:
                 pending.moves += 1
                 unsuspected.append(pending)
             else:

@@ -1,9 +1,8 @@
-"""The parent's side of collecting: a few processes, each carrying hundreds of transfers. Implements `ports.Collector`.
+"""Implements `ports.Collector` with lanes: a few lane processes, each with hundreds of transfers under way.
 
-A lane is a pool of one process. While anything is in flight a coroutine hands it new orders and takes back what has
-finished; when nothing is, the lane sleeps. A lane whose process dies, or does not answer, goes on with another; what
-was in it goes to the isolation. A host always goes to the same lane, so that connections are reused and its limits
-hold.
+Each lane has a coroutine. While the lane has orders, it hands the new ones to the lane process and takes back outcomes;
+otherwise it sleeps. A lane whose process is lost, or is silent for too long, goes on with another process, and the
+suspects go to isolation. A host always has the same lane, so that its connections are reused and its limits hold.
 """
 
 from __future__ import annotations
@@ -24,19 +23,18 @@ from metadata_inventory.model.capture import CollectionOrder, Outcome
 
 logger = logging.getLogger(__name__)
 
-# Between two tries to start a lane's process, after several have failed at once.
-START_PAUSE_S = 1.0
+START_PAUSE_S = 1.0  # between two tries to start the process of a lane that is down
 
 
-Gate = Callable[[], Awaitable[None]]
+Gate = Callable[[], Awaitable[None]]  # returns when lanes may fetch more outcomes, see `Lanes`
 
 
 async def always_open() -> None:
-    """Nothing is to be waited for."""
+    """The gate of lanes whose outcomes are taken as they come."""
 
 
 class Lane:
-    """One lane. Its coroutine drives the process; `collect` only queues."""
+    """One lane. `collect` queues an order and waits; the lane's coroutine drives the process."""
 
     def __init__(self, options: CollectorOptions, settings: LaneSettings, isolation: Isolation, gate: Gate) -> None:
         self._settings = settings
@@ -44,64 +42,65 @@ class Lane:
         self._gate = gate
         self._handle = LaneProcessHandle(options, settings)
         self._hosts = HostLimits(settings.per_host, settings.host_gap_ms / 1000)
-        self._pending: set[PendingOrder] = set()  # whose callers wait, wherever they are
-        self._waiting: dict[str, PendingOrder] = {}  # those of them that are in no process and no isolation
+        self._pending: set[PendingOrder] = set()  # all whose callers wait: here, in the process or in isolation
+        self._waiting: dict[str, PendingOrder] = {}  # those of them that are here, by token
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
-        self.down = False  # its process does not start, which is tried again and again
+        self.down = False  # its process does not start; the lane tries again and again
 
     async def start(self) -> None:
-        """Start the process and wait until it answers; raises StartError."""
+        """Start the process and the lane's coroutine; raises StartError."""
         await self._handle.start()
         self._task = asyncio.create_task(self._run(), name="lane")
 
     async def close(self) -> None:
-        """End the process; whatever has not ended, here or in the isolation, ends by fault."""
+        """End the process. Pending orders, here or in isolation, end with an internal error."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._handle.end()
         for pending in self._pending:
-            pending.end_by_fault()
+            pending.fail()
 
     @property
     def full(self) -> bool:
         return self._closed or self.down or len(self._pending) >= self._settings.capacity
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
-        """`ahead` are the hosts of what is about to come to this lane."""
+        """`Lanes.room`; `ahead` are hosts of this lane only."""
         if self.full:
             return 0
         room_of_host = self._hosts.room(host) - ahead.count(host)
         return max(0, min(self._settings.capacity - len(self._pending) - len(ahead), room_of_host))
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
-        """Beyond its room, and within its host's gap, the lane lets an order wait. A closed lane fails it.
+        """The outcome of the order. An order beyond the lane's room, or inside its host's gap, waits in the lane.
 
-        Raises CollectorUnavailable when no process can be started for it.
+        A closed lane returns an internal error. Raises CollectorUnavailable if no process can be started for the order.
         """
         pending = PendingOrder(order, host, asyncio.get_running_loop().create_future())
         if self._closed:
-            pending.end_by_fault()
+            pending.fail()
             return pending.outcome.result()
         if self.down:
             raise CollectorUnavailable
         self._pending.add(pending)
         self._waiting[order.token] = pending
         self._hosts.enter(host)
-        self._stir()
+        self._wake_up()
         try:
             return await pending.outcome
         finally:
             self._pending.remove(pending)
             self._waiting.pop(order.token, None)
             self._hosts.leave(host, started=pending.started)
-            if self._waiting:  # one of them may start in its place
-                self._stir()
+            if self._waiting:  # one of them may start now
+                self._wake_up()
 
-    def _stir(self) -> None:
+    def _wake_up(self) -> None:
+        """Make the lane's coroutine look at what has changed."""
         self._work.set()
         self._handle.interrupt()
 
@@ -113,18 +112,18 @@ class Lane:
                 self._waiting = {pending.order.token: pending for pending in loss.unsuspected} | self._waiting
                 self._isolation.add(loss.suspects)
             except StartError:
-                logger.error("a lane's process does not start", extra={"waiting": len(self._waiting)})
+                logger.error("the process of a lane does not start", extra={"waiting": len(self._waiting)})
                 await self._start_again()
-            except Exception:  # the edge of the lane's task: whoever waits must not wait for ever
-                logger.exception("a lane is begun again after a fault of its own")
-                await self._give_up(PendingOrder.end_by_fault)
+            except Exception:  # the edge of the lane's task: no caller may wait for ever
+                logger.exception("a lane failed because of an internal error, and goes on with another process")
+                await self._give_up(PendingOrder.fail)
 
     async def _turn(self) -> None:
-        """One exchange, or else the wait for something to exchange."""
+        """One call of `advance`, or, if there is nothing to advance, the wait for something."""
         self._work.clear()
         if self._waiting or self._handle.busy:
             await self._gate()
-        pending_orders = self._take()
+        pending_orders = self._take_startable()
         pause_s = self._hosts.next_start_in_s(pending.host for pending in self._waiting.values())
         if pending_orders or self._handle.busy:
             wait_ms = self._settings.wait_ms
@@ -136,14 +135,15 @@ class Lane:
                 async with asyncio.timeout(pause_s):  # not wait_for: on 3.11 that can swallow a cancellation
                     await self._work.wait()
 
-    async def _give_up(self, tell: Callable[[PendingOrder], None]) -> None:
+    async def _give_up(self, end_order: Callable[[PendingOrder], None]) -> None:
+        """End the process, and each order in it or here by `end_order`."""
         waiting, self._waiting = self._waiting, {}
-        await self._handle.end(tell)
+        await self._handle.end(end_order)
         for pending in waiting.values():
-            tell(pending)
+            end_order(pending)
 
     async def _start_again(self) -> None:
-        """Refuse what there is and what comes, so that others may take it, until a process has started."""
+        """Try until a process has started. Orders are refused meanwhile, so that other workers can claim their jobs."""
         self.down = True
         await self._give_up(PendingOrder.refuse)
         while self.down:
@@ -151,13 +151,13 @@ class Lane:
             with contextlib.suppress(StartError):
                 await self._handle.start()
                 self.down = False
-        logger.info("a lane's process has started again")
+        logger.info("the process of a lane has started again")
 
-    def _take(self) -> list[PendingOrder]:
-        """What may start now, and what was moved here. Suspects of earlier on go to the isolation, one by one."""
+    def _take_startable(self) -> list[PendingOrder]:
+        """The orders that may start now, or had started in a process that was lost. `alone` ones go to isolation."""
         room = self._settings.capacity - (len(self._pending) - len(self._waiting))
         taken = []
-        for pending in list(self._waiting.values()):  # those that were moved come first, and have their places
+        for pending in list(self._waiting.values()):  # those of a lost process come first and count as under way
             if not pending.started:
                 if room <= 0:
                     break
@@ -175,18 +175,18 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of this process; a `ports.Collector`."""
+    """All lanes of one worker; a `ports.Collector`."""
 
     def __init__(
         self, options: CollectorOptions, settings: LaneSettings | None = None, gate: Gate = always_open
     ) -> None:
-        """Outcomes are fetched from the processes, and new orders handed to them, when `gate` has returned."""
+        """Before lanes fetch outcomes and hand over new orders, they wait until `gate` returns."""
         self.settings = settings or LaneSettings()
         self._isolation = Isolation(options, self.settings)
         self._lanes = [Lane(options, self.settings, self._isolation, gate) for _ in range(self.settings.lanes)]
 
     async def start(self) -> None:
-        """Start every lane's process, so that the first collection is as quick as any; raises StartError."""
+        """Start all processes, so that the first collection is as quick as any later one; raises StartError."""
         await asyncio.gather(*(lane.start() for lane in self._lanes))
 
     async def close(self) -> None:
@@ -200,7 +200,7 @@ class Lanes:
 
     @property
     def down(self) -> bool:
-        """Whether no lane has a process, or can start one."""
+        """Whether every lane is without a process and fails to start one."""
         return all(lane.down for lane in self._lanes)
 
     def full(self) -> bool:

@@ -1,4 +1,4 @@
-"""Bodies of collections: codings, limits, and what is cut off."""
+"""Bodies of collections: codings, limits, truncation, content types."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ import brotli
 import pytest
 from backports import zstd
 
-from metadata_inventory.model.capture import Capture
-from tests.collect.conftest import Collecting
+from tests.collect.conftest import Collecting, content
 from tests.support.origin import DEFAULT_PAGE, Origin, head
 
 OK = b"HTTP/1.1 200 OK\r\n"
-
-
-def content(capture: Capture) -> bytes:
-    return zstd.decompress(capture.content)
 
 
 CODED = {
@@ -59,6 +54,17 @@ def test_a_coding_that_fails_leaves_the_coded_bytes(
     assert content(capture) == coded
     assert (capture.body.coding_error, capture.body.encoding) == (error, "base64")
     assert capture.body.media_type == "text/html"
+
+
+@pytest.mark.parametrize("coding", ["identity", "sdch"])
+def test_of_several_content_types_the_last_counts(collecting: Collecting, origin: Origin, coding: str) -> None:
+    types = [
+        ("Content-Type", f"text/{kind}; charset={charset}") for kind, charset in (("html", "utf-8"), ("css", "koi8-r"))
+    ]
+    origin.page("/", b"a { }", headers=[*types, ("Content-Encoding", coding)])
+    body = collecting.capture(origin.url("/")).body
+    assert body.media_type == "text/css"
+    assert body.charset == ("koi8-r" if coding == "identity" else None)
 
 
 def test_a_body_cut_off_is_kept_as_far_as_it_came(collecting: Collecting, origin: Origin) -> None:

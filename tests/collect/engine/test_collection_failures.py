@@ -1,4 +1,4 @@
-"""Collections that end without final headers, and those that must not take others with them."""
+"""Collections that end without final headers, and errors in one collection that must not end others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_refused_connection(collecting: Collecting) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://[::1]/", "http://10.1.2.3:8080/", "http://localhost/"])
-def test_a_refused_address_is_never_dialled(collecting: Collecting, url: str) -> None:
+def test_a_refused_address_is_never_connected_to(collecting: Collecting, url: str) -> None:
     collecting.start(destinations=DestinationPolicy())
     failure = collecting.failure(url)
     assert failure.code is FailureCode.DESTINATION_IP_PROHIBITED
@@ -37,7 +37,7 @@ def test_a_refused_address_is_never_dialled(collecting: Collecting, url: str) ->
 
 
 class LatePolicy(DestinationPolicy):
-    """Says nothing of URLs, and refuses addresses after a number of questions: what only the socket's check sees."""
+    """Allows every URL, and the first `left` addresses: refusals come from the checks at the socket."""
 
     left = 0
 
@@ -56,7 +56,9 @@ def test_an_address_is_checked_for_every_socket_and_for_every_request(
     LatePolicy.left = allowed
     collecting.start(destinations=LatePolicy.parse(["127.0.0.1"]))
     if allowed == 2:
-        collecting.capture(origin.url("/"))  # asks for the socket and for the request; the next one reuses
+        collecting.capture(
+            origin.url("/")
+        )  # checked for the socket and for the request; the next collection reuses the connection
     failure = collecting.failure(origin.url("/secret"))
     assert failure.code is FailureCode.DESTINATION_IP_PROHIBITED
     assert (failure.exchanges[0].server, failure.exchanges[0].request.headers) == (None, ())
@@ -76,7 +78,7 @@ def test_a_redirect_to_a_refused_address_fails_there(collecting: Collecting, ori
     assert failure.exchanges[1].response is None
 
 
-def test_headers_that_do_not_come_are_a_time_out_of_the_response(collecting: Collecting, origin: Origin) -> None:
+def test_headers_that_do_not_come_are_a_timeout_of_the_response(collecting: Collecting, origin: Origin) -> None:
     collecting.start(deadline_ms=300)
     origin.hold("/")
     failure = collecting.failure(origin.url("/"))
@@ -90,7 +92,7 @@ def test_headers_that_do_not_come_are_a_time_out_of_the_response(collecting: Col
     assert exchange.timings_ms.receive is None
 
 
-def test_headers_that_stop_are_a_time_out_of_the_response(collecting: Collecting, origin: Origin) -> None:
+def test_headers_that_stop_are_a_timeout_of_the_response(collecting: Collecting, origin: Origin) -> None:
     collecting.start(deadline_ms=300)
     origin.answer("/", OK + b"A: 1\r\n", stall=True)
     failure = collecting.failure(origin.url("/"))
@@ -119,7 +121,7 @@ def test_the_deadline_is_one_over_all_hops(collecting: Collecting, origin: Origi
         ([b"HTTP/1.1 abc OK\r\n\r\n"], FailureCode.HTTP_PROTOCOL_ERROR),
     ],
 )
-def test_what_is_no_whole_response_is_a_failure(
+def test_an_incomplete_response_is_a_failure(
     collecting: Collecting, origin: Origin, chunks: list[bytes], code: FailureCode
 ) -> None:
     origin.answer("/", *chunks)
@@ -142,7 +144,7 @@ def test_a_reset_before_the_response_is_a_broken_connection(collecting: Collecti
         (HeaderLimits(), [b"A: " + b"x" * 60_000 + b"\r\n"] * 5),
     ],
 )
-def test_headers_over_a_limit_of_ours_are_shown_as_far_as_they_came(
+def test_headers_over_our_limits_are_shown_as_far_as_they_came(
     collecting: Collecting, origin: Origin, limits: HeaderLimits, lines: list[bytes]
 ) -> None:
     origin.answer("/", OK + b"First: 1\r\n" + b"".join(lines) + b"\r\n", b"body")
@@ -153,7 +155,7 @@ def test_headers_over_a_limit_of_ours_are_shown_as_far_as_they_came(
     assert failure.exchanges[0].response.headers[0] == Header("First", "1")
 
 
-def test_a_fault_of_ours_ends_only_its_own_collection(
+def test_an_internal_error_ends_only_its_own_collection(
     collecting: Collecting, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> None:
@@ -171,11 +173,11 @@ def test_a_fault_of_ours_ends_only_its_own_collection(
     assert isinstance(collecting.finish(held)[0], Capture)
 
 
-def test_an_order_that_cannot_be_read_is_a_fault_of_ours(collecting: Collecting) -> None:
+def test_an_order_that_cannot_be_begun_is_an_internal_error(collecting: Collecting) -> None:
     assert collecting.failure("not a url").code is FailureCode.INTERNAL_ERROR
 
 
-def test_a_fault_of_the_whole_lane_ends_what_is_in_it_and_the_lane_goes_on(
+def test_an_error_of_the_engine_ends_all_collections_and_a_new_engine_goes_on(
     collecting: Collecting, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders = [collecting.order(origin.url("/held")) for _ in range(2)]
@@ -190,7 +192,7 @@ def test_a_fault_of_the_whole_lane_ends_what_is_in_it_and_the_lane_goes_on(
 
 
 def test_cookies_count_with_the_paths_that_they_take_from_the_url(collecting: Collecting, origin: Origin) -> None:
-    """So that 15 bytes of header do not become 8 KiB in the database each."""
+    """Otherwise 15 bytes of header could become 8 KiB in the database each."""
     path = f"/{'x' * 4_000}/"
     cookies = [("Set-Cookie", f"{number}") for number in range(300)]
     origin.page(path, headers=cookies)
@@ -205,7 +207,7 @@ def test_cookies_count_with_the_paths_that_they_take_from_the_url(collecting: Co
 
 
 def test_headers_of_all_hops_together_are_bounded(collecting: Collecting, origin: Origin) -> None:
-    """So that a record always fits into a document of the database."""
+    """Otherwise a record might not fit into a document of the database."""
     collecting.start(headers=HeaderLimits(max_total_bytes=8_000, max_collection_bytes=20_000))
     long = [(f"X-{number}", "x" * 700) for number in range(10)]
     for number in range(3):

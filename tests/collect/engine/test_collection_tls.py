@@ -1,4 +1,4 @@
-"""Collections over TLS, with certificates made here."""
+"""Collections over TLS: parameters, certificates, and what fails. The certificates are made by the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def tls_of(capture: Capture) -> Tls:
     return tls
 
 
-def test_a_verified_session_is_described(collecting: Collecting, tls_origin: Origin) -> None:
+def test_a_verified_connection_is_described(collecting: Collecting, tls_origin: Origin) -> None:
     collecting.start(ca_file=tls_origin.ca_file)
     capture = collecting.capture(tls_origin.url("/"))
     tls = tls_of(capture)
@@ -34,7 +34,7 @@ def test_a_verified_session_is_described(collecting: Collecting, tls_origin: Ori
     assert timings.tls > 0
 
 
-def test_a_reused_connection_keeps_its_session(collecting: Collecting, tls_origin: Origin) -> None:
+def test_a_reused_connection_keeps_its_parameters(collecting: Collecting, tls_origin: Origin) -> None:
     collecting.start(ca_file=tls_origin.ca_file)
     first = collecting.capture(tls_origin.url("/"))
     second = collecting.capture(tls_origin.url("/"))
@@ -44,7 +44,7 @@ def test_a_reused_connection_keeps_its_session(collecting: Collecting, tls_origi
 
 
 def test_a_second_connection_has_its_own_certificate(collecting: Collecting, tls_origin: Origin) -> None:
-    # A resumed TLS session would bring none.
+    # A resumed handshake would bring none.
     collecting.start(ca_file=tls_origin.ca_file)
     tls_origin.hold("/held")
     order = collecting.order(tls_origin.url("/held"))
@@ -55,14 +55,14 @@ def test_a_second_connection_has_its_own_certificate(collecting: Collecting, tls
     assert tls_of(capture).certificate is not None
 
 
-def test_redirects_over_one_connection_share_its_session(collecting: Collecting, tls_origin: Origin) -> None:
+def test_redirects_over_one_connection_share_its_parameters(collecting: Collecting, tls_origin: Origin) -> None:
     tls_origin.redirect("/a", "/")
     collecting.start(ca_file=tls_origin.ca_file)
     capture = collecting.capture(tls_origin.url("/a"))
     assert capture.exchanges[0].tls == capture.exchanges[1].tls is not None
 
 
-def test_a_request_repeated_on_a_second_connection_has_that_ones_session(
+def test_a_request_repeated_on_a_second_connection_has_the_parameters_of_that(
     collecting: Collecting, tls_origin: Origin
 ) -> None:
     tls_origin.answer("/cut", b"")
@@ -76,7 +76,7 @@ def test_a_request_repeated_on_a_second_connection_has_that_ones_session(
     assert exchange.tls.version == "TLSv1.3"
 
 
-def test_a_certificate_of_nobody_known_fails_and_is_shown(collecting: Collecting, tls_origin: Origin) -> None:
+def test_a_certificate_of_an_unknown_authority_fails_and_is_shown(collecting: Collecting, tls_origin: Origin) -> None:
     failure = collecting.failure(tls_origin.url("/"))
     assert failure.code is FailureCode.TLS_CERTIFICATE_ERROR
     (exchange,) = failure.exchanges
@@ -122,7 +122,7 @@ def test_a_server_without_tls_is_a_protocol_error(collecting: Collecting, origin
     assert failure.exchanges[0].tls is None
 
 
-def test_a_handshake_that_stalls_is_a_time_out_of_the_connection(collecting: Collecting) -> None:
+def test_a_handshake_that_stalls_is_a_timeout_of_the_connection(collecting: Collecting) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         collecting.start(deadline_ms=300)
         failure = collecting.failure(f"https://127.0.0.1:{silent.getsockname()[1]}/")

@@ -1,4 +1,4 @@
-"""How many transfers a host has of one lane when redirects lead to it, counted at the host."""
+"""Host slots: how many transfers one lane has at a host, redirects included, counted at the host."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def arrived(origin: Origin, host: str = TARGET) -> list[str]:
 
 
 def go_through(collecting: Collecting, origin: Origin) -> None:
-    """Whatever was begun before has come as far as it can: another host's collection takes two hops meanwhile."""
+    """Let all collections go as far as they can: meanwhile one of another host makes two hops."""
     origin.redirect("/through", origin.url("/", host=OTHER))
     assert isinstance(collecting.collect(origin.url("/through", host=OTHER)), Capture)
 
@@ -46,7 +46,7 @@ def hold(origin: Origin, path: str) -> str:
     return origin.url(path, host=TARGET)
 
 
-def test_a_host_that_many_redirect_to_has_no_more_than_its_number_and_others_go_on(origin: Origin) -> None:
+def test_a_host_that_many_redirect_to_gets_no_more_than_its_slots_and_others_go_on(origin: Origin) -> None:
     at_once = 4
     paths = [f"/{number}" for number in range(len(SOURCES))]
     for path, source in zip(paths, SOURCES, strict=True):
@@ -72,10 +72,10 @@ def test_a_host_that_many_redirect_to_has_no_more_than_its_number_and_others_go_
             assert {type(await task) for task in tasks} == {Capture}
 
     run(test())
-    assert set(directs) < set(arrived(origin)[:10]), "they take turns with the redirected ones"
+    assert set(directs) < set(arrived(origin)[:10]), "they take turns with redirected hops"
 
 
-def test_wait_for_a_place_is_told_as_blocked(collecting: Collecting, origin: Origin) -> None:
+def test_the_wait_for_a_slot_is_recorded_as_blocked(collecting: Collecting, origin: Origin) -> None:
     collecting.start(max_per_host=1)
     first, second = collecting.order(hold(origin, "/1")), collecting.order(lead(origin, "/2"))
     collecting.advance(first)
@@ -91,21 +91,21 @@ def test_wait_for_a_place_is_told_as_blocked(collecting: Collecting, origin: Ori
     assert (slow.exchanges[1].timings_ms.blocked or 0) > 90
 
 
-def test_wait_for_a_place_ends_with_the_deadline_and_takes_none(collecting: Collecting, origin: Origin) -> None:
+def test_the_wait_for_a_slot_ends_with_the_deadline_and_takes_no_slot(collecting: Collecting, origin: Origin) -> None:
     collecting.start(max_per_host=1, deadline_ms=2000)
     older = collecting.order(lead(origin, "/older"))
     origin.hold("/to/older")
     collecting.advance(older)
     collecting.go_on_until(lambda: origin.count("/to/older") == 1)
     assert collecting.advance(wait_ms=500) == {}
-    holder = collecting.order(hold(origin, "/holder"))  # outlasts the one that waits for its place
+    holder = collecting.order(hold(origin, "/holder"))  # outlasts the collection that waits for its slot
     collecting.advance(holder)
     collecting.go_on_until(lambda: origin.count("/holder") == 1)
     origin.release("/to/older")
     (failure,) = collecting.finish(older)
     assert isinstance(failure, Failure)
     assert failure.code is FailureCode.CONNECTION_TIMEOUT
-    assert "This service" in failure.detail, "no blame is on the host"
+    assert "This service" in failure.detail, "it does not blame the host"
     first, second = failure.exchanges
     assert first.response is not None
     assert second.response is None
@@ -120,7 +120,7 @@ def test_wait_for_a_place_ends_with_the_deadline_and_takes_none(collecting: Coll
 
 
 @pytest.mark.parametrize("abandoned", [(0, 1), (1, 0), (1,)], ids=["holder, waiting", "waiting, holder", "waiting"])
-def test_an_abandoned_collection_leaves_its_place_and_its_wait(
+def test_an_abandoned_collection_gives_up_its_slot_and_its_wait(
     collecting: Collecting, origin: Origin, abandoned: tuple[int, ...]
 ) -> None:
     collecting.start(max_per_host=1)
@@ -151,7 +151,7 @@ def test_hosts_that_redirect_to_one_another_do_not_wait_for_one_another(collecti
     assert {type(outcome) for outcome in collecting.finish(*orders)} == {Capture}
 
 
-def test_a_redirect_within_its_host_keeps_the_place(collecting: Collecting, origin: Origin) -> None:
+def test_a_redirect_within_its_host_keeps_the_slot(collecting: Collecting, origin: Origin) -> None:
     collecting.start(max_per_host=1)
     origin.redirect("/1", "/2")
     origin.redirect("/2", "/3")
@@ -165,53 +165,53 @@ def test_a_redirect_within_its_host_keeps_the_place(collecting: Collecting, orig
     assert arrived(origin) == ["/1", "/2", "/3", "/"]
 
 
-def test_a_certificate_that_is_overlooked_keeps_the_place(collecting: Collecting, tls_origin: Origin) -> None:
+def test_a_repeated_hop_keeps_the_slot(collecting: Collecting, tls_origin: Origin) -> None:
     collecting.start(max_per_host=1, tls_verify="record")
     orders = [collecting.order(tls_origin.url("/")) for _ in range(3)]
     assert {type(outcome) for outcome in collecting.finish(*orders)} == {Capture}
 
 
-# --- the places themselves
+# --- HostSlots itself
 
 
-def let_in(places: HostSlots) -> list[str]:
-    return list(iter(places.take, None))
+def take_all(slots: HostSlots) -> list[str]:
+    return list(iter(slots.take, None))
 
 
-def test_first_hops_and_redirected_ones_are_let_in_by_turns() -> None:
-    places = HostSlots(at_once=1)
-    assert places.enter("holder", "a", redirected=False)
+def test_first_hops_and_redirected_hops_get_slots_in_turn() -> None:
+    slots = HostSlots(at_once=1)
+    assert slots.enter("holder", "a", redirected=False)
     for token in ("r1", "r2", "r3", "r4"):
-        assert not places.enter(token, "a", redirected=True)
+        assert not slots.enter(token, "a", redirected=True)
     for token in ("f1", "f2"):
-        assert not places.enter(token, "a", redirected=False)
-    assert places.enter("elsewhere", "b", redirected=True)
+        assert not slots.enter(token, "a", redirected=False)
+    assert slots.enter("elsewhere", "b", redirected=True)
     order = ["holder"]
     while order[-1:] != ["r4"]:
-        places.leave(order[-1])
-        (heir,) = let_in(places)
-        order.append(heir)
+        slots.leave(order[-1])
+        (token,) = take_all(slots)
+        order.append(token)
     assert order == ["holder", "f1", "r1", "f2", "r2", "r3", "r4"]
 
 
-def test_places_are_forgotten_when_nothing_is_left() -> None:
-    places = HostSlots(at_once=2)
+def test_hosts_are_forgotten_when_nothing_is_left() -> None:
+    slots = HostSlots(at_once=2)
     tokens = [f"{host}{number}" for host in "ab" for number in range(6)]
-    entered = [places.enter(token, token[0], redirected=token[1] in "246") for token in tokens]
+    entered = [slots.enter(token, token[0], redirected=token[1] in "246") for token in tokens]
     assert sum(entered) == 4
-    for token in tokens[:4] + tokens[:4]:  # whoever has a place or waits, and those who have gone
-        places.leave(token)
+    for token in tokens[:4] + tokens[:4]:  # those with a slot and those that wait, and both again after that
+        slots.leave(token)
     for token in reversed(tokens):
-        places.leave(token, unless="c")
-    assert let_in(places) == []
-    assert [table for table in vars(places).values() if isinstance(table, dict) and table] == []
+        slots.leave(token, unless="c")
+    assert take_all(slots) == []
+    assert [table for table in vars(slots).values() if isinstance(table, dict) and table] == []
 
 
-def test_a_place_is_kept_for_the_same_host_alone() -> None:
-    places = HostSlots(at_once=1)
-    assert places.enter("one", "a", redirected=False)
-    places.leave("one", unless="a")
-    assert places.enter("one", "a", redirected=True)
-    assert not places.enter("two", "a", redirected=True)
-    places.leave("one", unless="b")
-    assert let_in(places) == ["two"]
+def test_a_slot_is_kept_for_the_same_host_only() -> None:
+    slots = HostSlots(at_once=1)
+    assert slots.enter("one", "a", redirected=False)
+    slots.leave("one", unless="a")
+    assert slots.enter("one", "a", redirected=True)
+    assert not slots.enter("two", "a", redirected=True)
+    slots.leave("one", unless="b")
+    assert take_all(slots) == ["two"]

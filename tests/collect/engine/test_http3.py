@@ -1,4 +1,4 @@
-"""HTTP/3, for who allows it: a real QUIC server on loopback, beside the TCP one on the same port."""
+"""HTTP/3, which has to be allowed: a real QUIC server on loopback, beside a TCP server on the same port."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADERS = [(b":status", b"200"), (b"x-one", b"1"), (b"set-cookie", b"a=b; Secure
 
 
 class Answering(QuicConnectionProtocol):
-    """Answers every request with the same page."""
+    """Responds to every request with the same page."""
 
     http: H3Connection | None = None
 
@@ -98,7 +98,7 @@ def test_http3_is_not_tried_unless_allowed(collecting: Collecting, http3_origin:
 
 def test_refused_address_is_refused_over_quic(collecting: Collecting, http3_origin: Http3Origin) -> None:
     class Late(DestinationPolicy):
-        """Says nothing of URLs: only what is asked where the socket is made counts."""
+        """Allows every URL, so that only the check at the socket refuses."""
 
         def refuses_url(self, url: object) -> bool:
             return False

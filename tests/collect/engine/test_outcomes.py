@@ -1,3 +1,5 @@
+"""Every error of libcurl and every stop of ours has a failure code, or says why a body is truncated."""
+
 from __future__ import annotations
 
 import pycurl
@@ -21,11 +23,11 @@ def test_every_error_of_libcurl_is_mapped_once(name: str) -> None:
 def test_every_error_has_a_code_in_every_phase(phase: Phase) -> None:
     for error in set(ERRORS.values()):
         code = classify(error, phase, None)
-        assert code is not FailureCode.DESTINATION_IP_PROHIBITED  # only a callback of ours knows that
+        assert code is not FailureCode.DESTINATION_IP_PROHIBITED  # only our callbacks know that
         assert (code is FailureCode.INTERNAL_ERROR) == (error in FAULTS), error
 
 
-def test_an_error_that_is_not_known_is_a_fault_of_ours() -> None:
+def test_an_unknown_error_is_an_internal_error() -> None:
     assert classify(12345, Phase.REQUEST, None) is FailureCode.INTERNAL_ERROR
 
 
@@ -39,7 +41,7 @@ def test_an_error_that_is_not_known_is_a_fault_of_ours() -> None:
         (Phase.HEADERS, FailureCode.HTTP_RESPONSE_TIMEOUT),
     ],
 )
-def test_a_time_out_is_named_after_its_phase(phase: Phase, code: FailureCode) -> None:
+def test_the_code_of_a_timeout_comes_from_its_phase(phase: Phase, code: FailureCode) -> None:
     assert classify(pycurl.E_OPERATION_TIMEDOUT, phase, None) is code
 
 
@@ -52,7 +54,7 @@ def test_a_time_out_is_named_after_its_phase(phase: Phase, code: FailureCode) ->
         (Stop.FAULT, FailureCode.INTERNAL_ERROR),
     ],
 )
-def test_what_we_ended_ourselves_is_named_by_our_reason(stop: Stop, code: FailureCode) -> None:
+def test_the_code_of_a_stopped_transfer_comes_from_the_stop(stop: Stop, code: FailureCode) -> None:
     assert classify(pycurl.E_WRITE_ERROR, Phase.HEADERS, stop) is code
 
 

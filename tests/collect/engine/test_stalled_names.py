@@ -1,4 +1,4 @@
-"""The running program with a DNS server that leaves some names unanswered, and with tarpits: others go on."""
+"""The running program with names that no DNS server answers, and with tarpits: other collections go on."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.timeout(90)
 
 NAME_SERVER = "127.0.0.77"
 HOSTS = [f"127.0.0.{number}" for number in range(2, 8)]
-# What a record says of its own waiting for others' look-ups; with too few at once it was 2,500.
+# At most for a record's wait until its look-up began. With too few look-ups at once it was 2,500.
 BLOCKED_MS = 1_500
 BESIDE_S = 10.0
 
 
 class NameServer:
-    """A DNS server on port 53: names are 127.0.0.1, but where a label begins with "stalled" nothing is answered."""
+    """A DNS server on port 53. Every name is 127.0.0.1, but one with a label "stalled…" is never answered."""
 
     def __init__(self) -> None:
         self.asked: set[str] = set()
@@ -50,7 +50,7 @@ class NameServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # not connected, it says, and wakes the thread all the same
+        with contextlib.suppress(OSError):  # "not connected", but it wakes the thread
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
         self._socket.close()
@@ -86,7 +86,7 @@ def origin() -> Iterator[Origin]:
 
 @contextlib.contextmanager
 def serving(directory: Path, mongo_uri: str, **more: str) -> Iterator[Service]:
-    """The program, which asks our name server."""
+    """The program, with the name server of this test in its resolv.conf."""
     (directory / "resolv.conf").write_text(f"nameserver {NAME_SERVER}\n")
     environ = with_database(
         mongo_uri,
@@ -133,7 +133,7 @@ def test_names_that_nobody_answers_hold_up_no_others(service: Service, name_serv
         answers = ask_all(service, stalled, collect=False)
         return all((status, body.get("code")) == (504, "dns_timeout") for status, body in answers)
 
-    wait_until(ended, 20, what="the end of names that nobody answers")
+    wait_until(ended, 20, what="the end of names that are not answered")
     assert len([name for name in name_server.asked if "stalled" in name]) > 110
 
 

@@ -1,4 +1,4 @@
-"""Taking content codings off: what comes out, what is an error, and that no body makes much of little."""
+"""Decoding content codings: contents, errors, and bounds for bodies that inflate."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 def wide_zstd(data: bytes) -> bytes:
-    """A frame that asks for a window of 16 MiB."""
+    """A zstd frame that needs a window of 16 MiB."""
     options = {zstd.CompressionParameter.window_log: 24}
     packer = zstd.ZstdCompressor(options=options)
     return packer.compress(data, zstd.ZstdCompressor.FLUSH_BLOCK) + packer.flush()
@@ -216,7 +216,7 @@ def test_limit_passed_and_coding_broken_in_one_block_is_broken_however_the_bytes
         pytest.param("zstd", zstd.compress(b"a") + zstd.compress(b"b"), b"ab", id="zstd"),
     ],
 )
-def test_layer_takes_byte_after_byte_as_an_outer_one_may_hand_them(name: str, coded: bytes, content: bytes) -> None:
+def test_a_layer_decodes_single_bytes(name: str, coded: bytes, content: bytes) -> None:
     layer = content_coding._LAYERS[name]()
     assert b"".join(piece for byte in coded for piece in layer.decode(bytes([byte]))) == content
     assert layer.complete
@@ -262,7 +262,7 @@ def test_no_bytes_raise(data: bytes, codings: list[str]) -> None:
 
 @cache
 def zeros(name: str, length: int) -> bytes:
-    """So many zero bytes, coded without making them at once."""
+    """Zero bytes, coded without holding them all in memory."""
     packers = {
         "gzip": lambda: zlib.compressobj(wbits=31),
         "deflate": zlib.compressobj,
@@ -297,7 +297,7 @@ def test_bomb_of_512_mib_stays_near_the_limit(name: str, outer: list[str]) -> No
 
 
 def test_bomb_that_ends_in_nothing_stops_as_well() -> None:
-    """Empty deflate blocks, 5 bytes each, behind a coding that packs them a thousandfold."""
+    """Empty deflate blocks of 5 bytes, compressed a thousandfold by another coding."""
     empty_blocks = b"\0\0\0\xff\xff" * (64 * MIB // 5)
     bomb = encode(empty_blocks, ["zstd"])
     decoder = BodyDecoder(["deflate", "zstd"], MIB)

@@ -1,4 +1,4 @@
-"""What a body is: media type, text or not, charset; and its text."""
+"""Identification of bodies: media type, text or not, charset; and decoding to text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webencodings.labels import LABELS
 
-from metadata_inventory.collect.parse.content_type import Identified, decode, identify, parse_media_type
+from metadata_inventory.collect.parse.content_type import Identified, identify, parse_media_type
 from metadata_inventory.model import charsets
-from metadata_inventory.model.charsets import find_charset, prescan
+from metadata_inventory.model.charsets import decode, find_charset, prescan
 
 HTML = "text/html"
 RUSSIAN = "Съешь же ещё этих мягких французских булок, да выпей чаю. " * 3

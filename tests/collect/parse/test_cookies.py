@@ -1,4 +1,4 @@
-"""Set-Cookie lines and the jar, by 6265bis. Hosts are example names; `shop.example` stands for a registrable domain."""
+"""Set-Cookie lines and the cookie jar, by 6265bis. `shop.example` stands for a registrable domain."""
 
 from __future__ import annotations
 
@@ -10,20 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metadata_inventory.collect.parse import set_cookie
-from metadata_inventory.collect.parse.cookie_jar import (
-    MAX_COOKIES,
-    MAX_COOKIES_PER_DOMAIN,
-    REFUSALS,
-    CookieFlaw,
-    CookieJar,
-    parse_set_cookie,
-)
-from metadata_inventory.collect.parse.set_cookie import parse_cookie_date
+from metadata_inventory.collect.parse.cookie_jar import MAX_COOKIES, MAX_COOKIES_PER_DOMAIN, CookieJar
+from metadata_inventory.collect.parse.set_cookie import REFUSALS, CookieFlaw, parse_cookie_date, parse_set_cookie
 from metadata_inventory.model.capture import SetCookie
 
 NOW = datetime(2030, 5, 17, 12, tzinfo=UTC)
 SECURE = "https://www.shop.example/a/b?q#f"
 PLAIN = "http://www.shop.example/a/b"
+PAST, FUTURE = "Thu, 01 Jan 1970 00:00:00 GMT", "Wed, 01 Jan 2031 00:00:00 GMT"
 
 
 def parse(raw: bytes | str, url: str = SECURE) -> SetCookie:
@@ -104,6 +98,15 @@ def test_default_path(url: str, path: str) -> None:
         pytest.param("a=b; Path=/x; Path=y", "path", "/a", id="path, a bad one too"),
         pytest.param("a=b; Max-Age=1; Max-Age=2", "max_age", 2, id="max-age"),
         pytest.param("a=b; Max-Age=1; Max-Age=x", "max_age", 1, id="max-age, not a bad one"),
+        pytest.param(
+            f"a=b; Expires={PAST}; Expires={FUTURE}", "expires", datetime(2031, 1, 1, tzinfo=UTC), id="expires"
+        ),
+        pytest.param(
+            f"a=b; Expires={FUTURE}; Expires=x",
+            "expires",
+            datetime(2031, 1, 1, tzinfo=UTC),
+            id="expires, not a bad one",
+        ),
         pytest.param("a=b; Domain=other.example; Domain=shop.example", "domain", "shop.example", id="domain"),
         pytest.param("a=b; Domain=shop.example; Domain=", "host_only", True, id="domain, an empty one too"),
         pytest.param("a=b; SameSite=Strict; SameSite=Lax", "same_site", "Lax", id="same-site"),
@@ -230,7 +233,7 @@ def test_flaws(raw: str | bytes, url: str, flaws: set[str]) -> None:
     assert set(parse(raw, url).flaws) == flaws
 
 
-def test_refused_domain_is_told_as_it_was_asked_for() -> None:
+def test_a_refused_domain_is_kept_as_it_was_sent() -> None:
     cookie = parse("a=b; Domain=.Other.Example")
     assert (cookie.domain, cookie.host_only) == ("other.example", False)
 
@@ -319,60 +322,59 @@ def test_jar_stores_exactly_what_has_no_refusing_flaw(name: str, attributes: lis
     ],
 )
 def test_what_a_request_carries(line: str, url: str, sent: bool) -> None:
-    assert a_jar(line).header_for(url, NOW) == ("a=b" if sent else None)
+    assert a_jar(line).octets_for(url, NOW) == (b"a=b" if sent else None)
 
 
 def test_longer_paths_go_first_then_older_cookies() -> None:
     jar = a_jar("c=1; Path=/", "a=2; Path=/a/b", "d=3; Path=/a", "b=4; Path=/")
-    assert jar.header_for("https://www.shop.example/a/b", NOW) == "a=2; d=3; c=1; b=4"
+    assert jar.octets_for("https://www.shop.example/a/b", NOW) == b"a=2; d=3; c=1; b=4"
 
 
 def test_replaced_cookie_keeps_its_age() -> None:
     jar = a_jar("a=1", "b=2", "a=3")
-    assert jar.header_for(SECURE, NOW) == "a=3; b=2"
+    assert jar.octets_for(SECURE, NOW) == b"a=3; b=2"
 
 
 def test_cookies_that_differ_in_domain_path_or_partition_live_side_by_side() -> None:
     jar = a_jar("a=1", "a=2; Path=/", "a=3; Domain=shop.example", "a=4; Secure; Partitioned")
-    assert jar.header_for(SECURE, NOW) == "a=1; a=3; a=4; a=2"
+    assert jar.octets_for(SECURE, NOW) == b"a=1; a=3; a=4; a=2"
 
 
 def test_expired_cookie_removes_its_namesake() -> None:
-    assert a_jar("a=1", "a=; Expires=Thu, 01 Jan 1970 00:00:00 GMT").header_for(SECURE, NOW) is None
+    assert a_jar("a=1", "a=; Expires=Thu, 01 Jan 1970 00:00:00 GMT").octets_for(SECURE, NOW) is None
 
 
 def test_max_age_goes_before_expires_and_both_end_within_400_days() -> None:
     jar = a_jar("a=1; Max-Age=60; Expires=Fri, 01 Jan 2100 00:00:00 GMT", "b=2; Expires=Fri, 01 Jan 2100 00:00:00 GMT")
-    assert jar.header_for(SECURE, NOW + timedelta(seconds=59)) == "a=1; b=2"
-    assert jar.header_for(SECURE, NOW + timedelta(seconds=60)) == "b=2"
-    assert jar.header_for(SECURE, NOW + timedelta(days=400)) is None
+    assert jar.octets_for(SECURE, NOW + timedelta(seconds=59)) == b"a=1; b=2"
+    assert jar.octets_for(SECURE, NOW + timedelta(seconds=60)) == b"b=2"
+    assert jar.octets_for(SECURE, NOW + timedelta(days=400)) is None
 
 
-def test_cookie_in_the_clear_does_not_hide_a_secure_one() -> None:
+def test_a_cookie_that_came_without_tls_does_not_hide_a_secure_one() -> None:
     jar = a_jar("a=safe; Secure; Path=/a; Domain=shop.example")
     assert not jar.receive(parse("a=evil; Path=/a/b", PLAIN), PLAIN, NOW)
     assert jar.receive(parse("a=other; Path=/", PLAIN), PLAIN, NOW)
-    assert jar.header_for(SECURE, NOW) == "a=safe; a=other"
+    assert jar.octets_for(SECURE, NOW) == b"a=safe; a=other"
 
 
 def test_nameless_cookie_is_sent_as_its_value() -> None:
-    assert a_jar("v").header_for(SECURE, NOW) == "v"
+    assert a_jar("v").octets_for(SECURE, NOW) == b"v"
 
 
-def test_octets_are_sent_as_they_came_and_shown_as_latin_1_when_they_are_no_utf8() -> None:
+def test_octets_are_sent_as_they_came_utf8_or_not() -> None:
     jar = CookieJar()
     for raw in (b"a=\xfc", "b=ü".encode()):
         jar.receive(parse(raw), SECURE, NOW)
     assert jar.octets_for(SECURE, NOW) == b"a=\xfc; b=\xc3\xbc"
-    assert jar.header_for(SECURE, NOW) == "a=ü; b=Ã¼"
 
 
-def test_crowded_domain_loses_its_insecure_cookies_first_then_those_used_longest_ago() -> None:
+def test_a_domain_with_too_many_cookies_loses_insecure_ones_first_then_the_least_recently_used() -> None:
     jar = a_jar("keep=1; Secure", *(f"n{i}=x" for i in range(MAX_COOKIES_PER_DOMAIN)))
-    sent = str(jar.header_for(SECURE, NOW)).split("; ")
+    sent = (jar.octets_for(SECURE, NOW) or b"").split(b"; ")
     assert len(sent) == MAX_COOKIES_PER_DOMAIN
-    assert "keep=1" in sent
-    assert "n0=x" not in sent
+    assert b"keep=1" in sent
+    assert b"n0=x" not in sent
 
 
 def test_jar_is_bounded_over_all_domains() -> None:
@@ -380,5 +382,5 @@ def test_jar_is_bounded_over_all_domains() -> None:
     for i in range(MAX_COOKIES + 20):
         url = f"https://h{i}.example/"
         jar.receive(parse("a=b", url), url, NOW)
-    held = [i for i in range(MAX_COOKIES + 20) if jar.header_for(f"https://h{i}.example/", NOW)]
+    held = [i for i in range(MAX_COOKIES + 20) if jar.octets_for(f"https://h{i}.example/", NOW)]
     assert held == list(range(20, MAX_COOKIES + 20))

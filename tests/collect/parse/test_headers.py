@@ -1,3 +1,5 @@
+"""Header lines of responses and requests, and the limits of their number and size."""
+
 from __future__ import annotations
 
 import base64
@@ -40,7 +42,7 @@ def test_status_lines_are_read(line: bytes, expected: tuple[str, int, str]) -> N
 
 
 @pytest.mark.parametrize("line", [b"", b"HTTP/1.1", b"HTTP/1.1 20 OK", b"HTTP/1.1 099 Low", b"ICY 200 OK", b"<html>"])
-def test_what_is_no_status_line_is_a_violation(line: bytes) -> None:
+def test_anything_but_a_status_line_is_a_violation(line: bytes) -> None:
     assert read(line).violation is not None
 
 

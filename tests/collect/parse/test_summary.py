@@ -1,4 +1,4 @@
-"""What a page says of itself, and that no page takes long."""
+"""Summaries of pages, and that no page takes long."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_json_ld(script: str, types: tuple[str, ...]) -> None:
         pytest.param("<div>" * (MAX_DEPTH + 1), id="depth"),
     ],
 )
-def test_what_is_bounded_is_told(html: str) -> None:
+def test_a_summary_cut_at_a_bound_is_not_complete(html: str) -> None:
     summary = read(html)
     assert not summary.complete
     assert len(summary.title or "") <= MAX_TEXT

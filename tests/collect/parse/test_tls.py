@@ -1,4 +1,4 @@
-"""Sessions and certificates: the words that libcurl says in real handshakes, and certificates as odd as they come."""
+"""TLS parameters from libcurl's debug lines of real handshakes, and certificates, malformed ones too."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def issue(
     serial: int = 0xABCDEF,
     extensions: tuple[x509.ExtensionType, ...] = (),
 ) -> Identity:
-    """A certificate that signs itself."""
+    """A self-signed certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
         [
@@ -90,7 +90,7 @@ def issue(
 def serving(
     identity: Path, *, alpn: tuple[str, ...] = (), newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
 ) -> Iterator[int]:
-    """A server of one connection on the yielded port, which says 200 in HTTP/1.1 or in HTTP/2."""
+    """A server for one connection on the yielded port. It responds 200 in HTTP/1.1 or in HTTP/2."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(identity)
     context.maximum_version = newest
@@ -117,7 +117,7 @@ def serving(
 
 
 def shake_hands(port: int, *, ca_file: Path | None, verify: bool = True) -> tuple[list[str], str, int, str]:
-    """libcurl's debug lines, the leaf's PEM, and error and words."""
+    """libcurl's debug lines, the PEM of the leaf certificate, the error and its text."""
     lines: list[str] = []
     easy = pycurl.Curl()
     easy.setopt(pycurl.URL, f"https://localhost:{port}/")
@@ -154,7 +154,7 @@ def shake_hands(port: int, *, ca_file: Path | None, verify: bool = True) -> tupl
         pytest.param((), ssl.TLSVersion.TLSv1_2, ("TLSv1.2", None), id="TLS 1.2 without ALPN"),
     ],
 )
-def test_session_is_read_from_a_real_handshake(
+def test_parameters_are_read_from_a_real_handshake(
     tmp_path: Path, alpn: tuple[str, ...], newest: ssl.TLSVersion, expected: tuple[str, str | None]
 ) -> None:
     identity = issue()
@@ -197,12 +197,12 @@ def test_reason_is_read_from_a_refused_handshake(
     by_lines, by_words = build_tls(lines, pem), build_tls([], pem, words)
     assert (by_lines.verified, by_words.verified) == (False, False)
     assert by_lines.verify_error == by_words.verify_error
-    assert str(by_lines.verify_error).startswith(reason)  # OpenSSL's words, some of which its versions lengthen
+    assert str(by_lines.verify_error).startswith(reason)  # OpenSSL's text; some versions append to it
     assert by_lines.version == "TLSv1.3"
     assert by_lines.certificate == parse_certificate(identity.pem)
 
 
-def test_reason_is_the_callers_when_libcurl_did_not_verify(tmp_path: Path) -> None:
+def test_the_callers_error_takes_precedence_over_the_lines(tmp_path: Path) -> None:
     path = issue().save(tmp_path)
     with serving(path) as port:
         lines, pem, error, _ = shake_hands(port, ca_file=None, verify=False)
@@ -270,7 +270,7 @@ def test_malformed_names_are_left_out() -> None:
     ],
     ids=["empty", "no PEM", "no content", "no certificate", "no ASCII"],
 )
-def test_what_is_no_certificate_is_none(pem: str) -> None:
+def test_other_text_is_no_certificate(pem: str) -> None:
     assert parse_certificate(pem) is None
 
 

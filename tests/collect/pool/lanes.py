@@ -1,4 +1,4 @@
-"""What tests of lanes share: lanes with their real processes, and a look at those."""
+"""Shared by the tests of lanes: lanes with their real processes, and views of these processes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def collect(
 async def begin(
     lanes: Lanes, origin: Origin, path: str, hosts: Sequence[str], *, alone: bool = False
 ) -> list[asyncio.Task[Outcome]]:
-    """Collections of a held path, once every request has arrived."""
+    """Begin collections of a held path. Returns when all their requests have arrived."""
     seen = origin.count(path)
     tasks = [asyncio.create_task(collect(lanes, origin, path, host, alone=alone)) for host in hosts]
     await asyncio.to_thread(origin.wait_for, path, seen + len(hosts))
@@ -56,7 +56,7 @@ async def begin(
 
 
 async def until(holds: Callable[[], object], *, what: str = "") -> None:
-    """For what only the operating system knows and nobody announces: whether a process is there."""
+    """Wait by polling: for facts that only the operating system knows, such as the end of a process."""
     deadline = time.monotonic() + DEADLINE_S
     while not holds():
         assert time.monotonic() < deadline, what
@@ -64,7 +64,7 @@ async def until(holds: Callable[[], object], *, what: str = "") -> None:
 
 
 def children() -> list[psutil.Process]:
-    """The processes that collect: children of this process's forkserver. Other tests' services have their own."""
+    """The lane processes of this process: those that its forkserver has forked."""
     return [
         process
         for server in psutil.Process().children()
@@ -75,7 +75,7 @@ def children() -> list[psutil.Process]:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Not when it only waits for somebody to look at its exit code."""
+    """Whether the process runs; a zombie does not."""
     try:
         return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -89,7 +89,7 @@ def forkserver() -> psutil.Process:
 
 
 def process_of(request: Request) -> psutil.Process | None:
-    """The process that sent the request, while it is there and its connection is."""
+    """The process that sent the request, as long as it and its connection exist."""
     for process in children():
         with contextlib.suppress(psutil.Error):
             ports = {connection.laddr.port for connection in process.net_connections("tcp")}

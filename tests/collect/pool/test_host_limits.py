@@ -1,4 +1,4 @@
-"""What one host gets at once and one after another, counted at the host."""
+"""Host limits: how many collections a host gets at once, and the gap between their starts, counted at the host."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_a_host_has_no_more_than_its_number_under_way(origin: Origin) -> None:
             for number in range(count):
                 expected = min(count, at_once + number)
                 await until(lambda expected=expected: len(held()) >= expected)
-                await collect(lanes, origin, host=HOSTS[1])  # what was begun before it has arrived before it
+                await collect(
+                    lanes, origin, host=HOSTS[1]
+                )  # the requests of collections begun earlier have arrived by then
                 assert len(held()) == expected
                 origin.release(f"/{number}")
             assert {type(await task) for task in tasks} == {Capture}
@@ -71,10 +73,10 @@ def test_a_hosts_collections_start_apart_and_delay_no_other_host(
     run(test())
     requests = [request for request in origin.requests if request.path == "/"]
     first, second, third = (request.at for request in requests if request.headers["host"].startswith(HOSTS[0]))
-    assert min(second - first, third - second) > 0.7 * GAP_S  # of the first a connection was made, of the others not
+    assert min(second - first, third - second) > 0.7 * GAP_S  # only the first needs a new connection
     assert third - first > 1.8 * GAP_S
     assert all(request.at < third for request in requests[:-1])
-    assert turns < 40, "nothing goes round and round while it waits"
+    assert turns < 40, "the lane does not spin while it waits"
 
 
 def test_an_order_that_waits_for_its_hosts_gap_can_be_given_up(origin: Origin) -> None:
@@ -87,7 +89,7 @@ def test_an_order_that_waits_for_its_hosts_gap_can_be_given_up(origin: Origin) -
             waiting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await waiting
-            assert lanes.room(HOSTS[0]) == 0, "nobody is to wait for so long a gap"
+            assert lanes.room(HOSTS[0]) == 0, "no order is taken in to wait for so long a gap"
             assert isinstance(await collect(lanes, origin, host=HOSTS[1]), Capture)
 
     run(test())
@@ -111,26 +113,26 @@ def test_hosts_are_forgotten_when_nothing_of_them_is_left() -> None:
 @pytest.mark.parametrize(
     ("gap_s", "expected", "then"), [(0.0, 16, 15), (0.1, 16, 15), (0.9, 3, 2), (1.9, 2, 1), (60.0, 1, 0)]
 )
-def test_no_more_wait_for_their_gap_than_start_soon(gap_s: float, expected: int, then: int) -> None:
+def test_no_more_orders_wait_for_their_gap_than_start_soon(gap_s: float, expected: int, then: int) -> None:
     hosts = HostLimits(16, gap_s)
     assert hosts.room("a") == expected
     hosts.enter("a")
     assert hosts.room("a") == expected - 1
     hosts.start("a")
-    assert hosts.room("a") == then, "what is under way waits no more, but the next start is a gap away"
+    assert hosts.room("a") == then, "the started collection no longer waits, but the next start is a gap away"
     assert hosts.room("b") == expected
 
 
-def test_room_is_what_those_who_are_about_to_come_leave() -> None:
+def test_room_is_what_the_orders_ahead_leave() -> None:
     lanes = Lanes(CollectorOptions(destinations=LOOPBACK), LaneSettings(lanes=1, capacity=5, per_host=3))
     assert lanes.room("a") == 3
-    assert lanes.room("a", ["b"]) == 3, "another host's claim takes nothing of this one's number"
+    assert lanes.room("a", ["b"]) == 3, "an order of another host takes no room of this host"
     assert lanes.room("a", ["a", "b"]) == 2
-    assert lanes.room("a", ["b"] * 4) == 1, "but of the lane's"
+    assert lanes.room("a", ["b"] * 4) == 1, "but it takes room of the lane"
     assert lanes.room("a", ["b"] * 5) == 0
 
 
-def test_gap_that_ends_between_two_questions_is_not_waited_for_without_end() -> None:
+def test_a_gap_that_ends_between_two_questions_is_not_waited_for_for_ever() -> None:
     hosts = HostLimits(16, 0.05)
     hosts.enter("a")
     hosts.start("a")

@@ -1,4 +1,4 @@
-"""Lost processes: the URL that kills is found, what was beside it comes home, and nothing waits or stays for ever."""
+"""Lost lane processes: the URL that kills is found, its neighbours are collected, and nothing stays for ever."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from metadata_inventory.collect.engine import entry
-from metadata_inventory.collect.engine.engine import Results
+from metadata_inventory.collect.engine.results import Results
 from metadata_inventory.collect.pool import isolation, lane_process_handle
 from metadata_inventory.collect.pool.lane_process import LaneProcess
 from metadata_inventory.errors import CollectorUnavailable
@@ -28,7 +28,7 @@ from tests.support.waiting import POLL_S
 
 @contextmanager
 def deadly(origin: Origin, path: str) -> Iterator[list[psutil.Process]]:
-    """Whichever process asks for the path is killed for it; those that were."""
+    """Every process that requests the path is killed. Yields the processes that were."""
     victims: list[psutil.Process] = []
     ended = threading.Event()
 
@@ -36,13 +36,13 @@ def deadly(origin: Origin, path: str) -> Iterator[list[psutil.Process]]:
         punished: set[int] = set()
         while not ended.wait(POLL_S):
             for request in origin.requests:
-                young = time.monotonic() - request.at < 2  # its port is not another's yet
+                young = time.monotonic() - request.at < 2  # no other connection has its port yet
                 if request.path == path and young and request.client_port not in punished:
-                    victim = process_of(request)  # not always at once: the kernel's table is not read in one piece
+                    victim = process_of(request)  # may be missed once: the kernel's table is not read in one piece
                     if victim is not None:
                         punished.add(request.client_port)
                         victims.append(victim)
-                        with contextlib.suppress(psutil.NoSuchProcess):  # killed by another request just now
+                        with contextlib.suppress(psutil.NoSuchProcess):  # another request has just killed it
                             victim.kill()
 
     origin.hold(path)
@@ -101,7 +101,7 @@ def test_other_lanes_are_not_touched(origin: Origin) -> None:
     run(test())
 
 
-def test_what_an_outside_kill_hits_is_collected_again_together(origin: Origin) -> None:
+def test_orders_hit_by_a_kill_from_outside_are_collected_again_together(origin: Origin) -> None:
     async def test() -> None:
         async with running(lanes=1) as lanes:
             origin.hold("/held")
@@ -130,7 +130,9 @@ def test_forkservers_lost_again_and_again_cost_no_collection(origin: Origin, alo
                 before = [process_of(request) for request in origin.requests[-len(HOSTS) :]]
                 forkserver().kill()
                 await asyncio.to_thread(origin.wait_for, "/held", times * len(HOSTS))
-                assert not any(is_alive(process) for process in before if process), "first they go, then others begin"
+                assert not any(is_alive(process) for process in before if process), (
+                    "the old processes are gone before new ones begin"
+                )
             assert len(children()) == (4 if alone else 2)
             origin.release("/held")
             assert captured(await asyncio.gather(*tasks))
@@ -138,7 +140,9 @@ def test_forkservers_lost_again_and_again_cost_no_collection(origin: Origin, alo
     run(test())
 
 
-def test_nothing_is_moved_from_process_to_process_for_ever(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_order_is_not_moved_from_process_to_process_for_ever(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lane_process_handle, "MAX_MOVES", 1)
 
     async def test() -> None:
@@ -153,7 +157,7 @@ def test_nothing_is_moved_from_process_to_process_for_ever(origin: Origin, monke
     run(test())
 
 
-def test_a_silent_process_is_suspected_and_its_orders_come_home(origin: Origin) -> None:
+def test_a_silent_process_is_replaced_and_its_orders_are_collected(origin: Origin) -> None:
     async def test() -> None:
         async with running(lanes=1, patience_s=0.5) as lanes:
             origin.hold("/held")
@@ -166,11 +170,11 @@ def test_a_silent_process_is_suspected_and_its_orders_come_home(origin: Origin) 
     run(test())
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["before it is told", "when it is told"])
-def test_what_was_given_up_leaves_no_blame_to_the_one_beside_it(
-    origin: Origin, monkeypatch: pytest.MonkeyPatch, told: bool
+@pytest.mark.parametrize("handed_over", [False, True], ids=["before the process knows", "when the process is told"])
+def test_an_order_that_was_given_up_leaves_no_blame_to_its_neighbour(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch, handed_over: bool
 ) -> None:
-    """The process falls silent before it hears that one of the two was given up: either could have been the one."""
+    """The process falls silent while it may still hold the order that was given up, so both orders are suspects."""
     advance = LaneProcess.advance
 
     async def advance_with_the_silenced(process: LaneProcess, orders: Any, abandoned: Any, wait_ms: int) -> Results:
@@ -182,7 +186,7 @@ def test_what_was_given_up_leaves_no_blame_to_the_one_beside_it(
         async with running(lanes=1, patience_s=0.5) as lanes:
             origin.hold("/held")
             given_up, kept = await begin(lanes, origin, "/held", HOSTS[:2])
-            if told:
+            if handed_over:
                 monkeypatch.setattr(LaneProcess, "advance", advance_with_the_silenced)
             else:
                 children()[0].suspend()
@@ -194,7 +198,7 @@ def test_what_was_given_up_leaves_no_blame_to_the_one_beside_it(
     run(test())
 
 
-def test_an_order_in_quarantine_can_be_given_up(origin: Origin) -> None:
+def test_an_order_in_isolation_can_be_given_up(origin: Origin) -> None:
     async def test() -> None:
         async with running(lanes=1) as lanes:
             origin.hold("/held")
@@ -213,7 +217,7 @@ def test_an_order_in_quarantine_can_be_given_up(origin: Origin) -> None:
     run(test())
 
 
-def test_an_order_that_waits_for_quarantine_can_be_given_up(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_order_that_waits_for_isolation_can_be_given_up(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "PROCESSES", 1)
 
     async def test() -> None:
@@ -247,7 +251,7 @@ def test_lone_orders_run_side_by_side_each_in_a_process_of_its_own(origin: Origi
     run(test())
 
 
-def test_closing_ends_what_is_in_quarantine_and_what_waits_for_it(
+def test_closing_ends_orders_in_isolation_and_those_that_wait_for_it(
     origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(isolation, "PROCESSES", 1)
@@ -259,7 +263,7 @@ def test_closing_ends_what_is_in_quarantine_and_what_waits_for_it(
             tasks.append(asyncio.create_task(collect(lanes, origin, alone=True)))
             await until(lambda: len(lanes._isolation._groups) == 1)
             for process in children():
-                process.suspend()  # what does not answer is not waited for
+                process.suspend()  # `close` does not wait for a silent process
             began_at = time.monotonic()
         assert time.monotonic() - began_at < 5
         assert {code(outcome) for outcome in await asyncio.gather(*tasks)} == {FailureCode.INTERNAL_ERROR}
@@ -269,10 +273,10 @@ def test_closing_ends_what_is_in_quarantine_and_what_waits_for_it(
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["in a lane", "in isolation"])
-def test_what_waits_for_processes_that_do_not_start_is_told_so(
+def test_orders_that_wait_for_processes_that_do_not_start_are_refused(
     origin: Origin, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
-    """All at once, instead of one after the other."""
+    """All of them at once, and not one after the other."""
     monkeypatch.setattr(isolation, "PROCESSES", 1)
     starts: list[LaneProcess] = []
     start = LaneProcess.start
@@ -284,15 +288,15 @@ def test_what_waits_for_processes_that_do_not_start_is_told_so(
     async def test() -> None:
         async with running(lanes=1, capacity=5 if alone else 3) as lanes:
             with monkeypatch.context() as patched:
-                patched.setattr(entry, "start", os.abort)  # pickled by name: it is the child that cannot start
+                patched.setattr(entry, "start", os.abort)  # pickled by name: it fails in the lane process
                 patched.setattr(LaneProcess, "start", counted_start)
                 process = lanes._lanes[0]._handle._process
                 assert process is not None
                 children()[0].kill()
                 await until(lambda: not process.alive)
                 tasks = [asyncio.create_task(collect(lanes, origin, alone=alone)) for _ in range(5)]
-                told = await asyncio.gather(*tasks, return_exceptions=True)
-                assert {type(one) for one in told} == {CollectorUnavailable}, "others may take it"
+                refused = await asyncio.gather(*tasks, return_exceptions=True)
+                assert {type(one) for one in refused} == {CollectorUnavailable}, "other workers can claim their jobs"
                 assert len(starts) == 3
                 if not alone:
                     assert (lanes.down, lanes.full(), lanes.room(HOSTS[0])) == (True, True, 0)
@@ -305,7 +309,7 @@ def test_what_waits_for_processes_that_do_not_start_is_told_so(
 
 
 def test_a_body_beyond_the_bound_of_memory_costs_its_neighbours_only_time(origin: Origin) -> None:
-    """The bound is the process's, RLIMIT_DATA; the byte budget is set beyond it, so that it does not come before."""
+    """The bound is RLIMIT_DATA. The body budget is set higher, so that it does not pause the transfer before."""
     mib = 1024 * 1024
     options = {
         "max_data_bytes": 256 * mib,

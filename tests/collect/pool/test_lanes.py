@@ -1,4 +1,4 @@
-"""Lanes with their real processes: what dies, hangs or is killed, and what must go on."""
+"""Lanes with their real processes: some are killed, hang or do not start, and the others must go on."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_orders_beyond_the_capacity_wait_in_the_lane(origin: Origin) -> None:
             waiting[0].cancel()
             await asyncio.gather(waiting[0], return_exceptions=True)
             lane = lanes._lanes[0]
-            await until(lambda: not lane._work.is_set())  # it has looked for what may start
+            await until(lambda: not lane._work.is_set())  # the lane has taken the orders that may start
             assert len(lane._waiting) == 2
             origin.release("/held")
             outcomes = await asyncio.gather(*tasks, *waiting[1:])
@@ -133,13 +133,13 @@ def test_a_cancelled_collection_is_cut_off(origin: Origin) -> None:
             await asyncio.gather(task, return_exceptions=True)
             assert lanes.room(HOSTS[0]) == lanes.settings.per_host
             assert isinstance(await collect(lanes, origin), Capture)
-            origin.release("/held")  # only now does the origin see that the connection has gone
+            origin.release("/held")  # a held request does not notice that its connection is closed
             await asyncio.to_thread(origin.wait_until, lambda: origin.closed == 1)
 
     run(test())
 
 
-def test_a_killed_child_loses_what_was_alone_in_it_and_the_lanes_go_on(origin: Origin) -> None:
+def test_a_killed_lane_process_loses_the_order_that_was_alone_in_it_and_the_lanes_go_on(origin: Origin) -> None:
     async def test() -> None:
         async with running() as lanes:
             origin.hold("/held")
@@ -162,7 +162,7 @@ def test_a_killed_child_loses_what_was_alone_in_it_and_the_lanes_go_on(origin: O
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["seen before handing over", "seen in handing over"])
-def test_a_child_killed_in_idleness_costs_no_collection(
+def test_a_lane_process_killed_while_idle_costs_no_collection(
     origin: Origin, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
     async def test() -> None:
@@ -173,14 +173,14 @@ def test_a_child_killed_in_idleness_costs_no_collection(
             assert process is not None
             await until(lambda: bool(process._pool and process._pool._broken))
             await until(lambda: not process.alive)  # its exit code may have been read before the pipe is closed
-            if late:  # as if it had died a moment later
+            if late:  # as if the process had ended a moment later
                 monkeypatch.setattr(LaneProcess, "alive", True)
             assert isinstance(await collect(lanes, origin), Capture)
 
     run(test())
 
 
-def test_a_child_that_does_not_answer_is_replaced(origin: Origin) -> None:
+def test_a_silent_lane_process_is_replaced(origin: Origin) -> None:
     async def test() -> None:
         async with running(lanes=1, patience_s=0.5) as lanes:
             victim = children()[0]
@@ -194,7 +194,7 @@ def test_a_child_that_does_not_answer_is_replaced(origin: Origin) -> None:
     run(test())
 
 
-def test_closing_ends_what_is_in_flight_and_every_child(origin: Origin) -> None:
+def test_closing_ends_all_collections_and_every_lane_process(origin: Origin) -> None:
     async def test() -> None:
         async with running() as lanes:
             origin.hold("/held")
@@ -210,10 +210,10 @@ def test_closing_ends_what_is_in_flight_and_every_child(origin: Origin) -> None:
     run(test())
 
 
-def test_a_child_that_cannot_start_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lane_process_that_cannot_start_fails_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         lanes = Lanes(CollectorOptions(destinations=LOOPBACK, max_body_bytes="many"))  # type: ignore[arg-type]
-        monkeypatch.setattr(entry, "start", os.abort)  # pickled by name: it is the child that aborts
+        monkeypatch.setattr(entry, "start", os.abort)  # pickled by name: it fails in the lane process
         with pytest.raises(StartError):
             await lanes.start()
         await lanes.close()
@@ -221,7 +221,7 @@ def test_a_child_that_cannot_start_is_told_at_the_start(monkeypatch: pytest.Monk
     run(test())
 
 
-def test_a_forkserver_that_stands_still_is_not_waited_for_beyond_the_bound() -> None:
+def test_a_stopped_forkserver_is_waited_for_within_bounds() -> None:
     async def test() -> None:
         async with running(lanes=1):
             server = forkserver()
@@ -235,20 +235,20 @@ def test_a_forkserver_that_stands_still_is_not_waited_for_beyond_the_bound() -> 
                 server.resume()
                 assert process._spawning is not None
                 await process._spawning
-            await until(lambda: len(children()) == 1, what="the end of what came late")
+            await until(lambda: len(children()) == 1, what="the end of the late process")
             assert process._pidfd == -1
 
     run(test())
 
 
-def test_a_lane_whose_forkserver_stands_still_says_so_and_goes_on_later(origin: Origin) -> None:
+def test_a_lane_with_a_stopped_forkserver_refuses_orders_and_goes_on_later(origin: Origin) -> None:
     async def test() -> None:
         async with running(lanes=1, patience_s=0.5, start_s=0.5) as lanes:
             server = forkserver()
             server.suspend()
             try:
                 children()[0].kill()
-                lost = await collect(lanes, origin)  # it was handed to the process that is no more
+                lost = await collect(lanes, origin)  # it was handed to the killed process
                 with pytest.raises(CollectorUnavailable):
                     await asyncio.wait_for(collect(lanes, origin), 0.6 * DEADLINE_S)
             finally:
@@ -261,7 +261,7 @@ def test_a_lane_whose_forkserver_stands_still_says_so_and_goes_on_later(origin: 
     run(test())
 
 
-# --- what a child is, seen from a parent of its own
+# --- lane processes, seen from another program
 
 PARENT = """
     import asyncio, json, os, sys
@@ -289,7 +289,7 @@ PARENT = """
 
 @pytest.fixture
 def parent(tmp_path: Path, origin: Origin) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
-    """A program of its own with lanes and a collection under way, and all its descendants."""
+    """Another program, with lanes and a collection under way, and all its descendants."""
     script = tmp_path / "parent.py"
     script.write_text(textwrap.dedent(PARENT))
     origin.hold("/held")
@@ -316,12 +316,12 @@ Parent = tuple[subprocess.Popen[str], list[psutil.Process]]
 
 def test_nothing_outlives_a_killed_parent(parent: Parent) -> None:
     process, descendants = parent
-    assert len(descendants) >= 4  # resource tracker, forkserver, two children
+    assert len(descendants) >= 4  # resource tracker, forkserver, two lane processes
     process.send_signal(signal.SIGKILL)
     wait_until(lambda: not any(is_alive(descendant) for descendant in descendants), GONE_S, what="the end of all")
 
 
-def test_ctrl_c_of_the_terminal_does_not_reach_the_children(parent: Parent, origin: Origin) -> None:
+def test_ctrl_c_of_the_terminal_does_not_end_lane_processes(parent: Parent, origin: Origin) -> None:
     process, descendants = parent
     for descendant in descendants:
         descendant.send_signal(signal.SIGINT)
@@ -330,7 +330,7 @@ def test_ctrl_c_of_the_terminal_does_not_reach_the_children(parent: Parent, orig
     assert (output.strip(), process.returncode) == ("Capture", 0)
 
 
-def test_children_see_no_secrets_of_the_environment(parent: Parent) -> None:
+def test_lane_processes_see_no_secrets_of_the_environment(parent: Parent) -> None:
     process, descendants = parent
     assert "MONGO_URI" in psutil.Process(process.pid).environ()
     for descendant in descendants:
@@ -343,7 +343,7 @@ def report_modules() -> list[str]:
     return sorted(sys.modules)
 
 
-def test_a_child_has_no_server_no_database_and_no_configuration() -> None:
+def test_a_lane_process_has_no_server_no_database_and_no_settings() -> None:
     async def test() -> None:
         process = LaneProcess(CollectorOptions(destinations=LOOPBACK))
         await process.start(DEADLINE_S)
