@@ -7,8 +7,10 @@ import socket
 import time
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 import psutil
+from msgspec import Struct
 
 from metadata_inventory.access.keys import KeyRing
 from metadata_inventory.access.rate import RateLimit
@@ -43,15 +45,7 @@ class Service:
         if settings.mongo_uri is None:
             raise ValueError("a service is given the URI of its database, the embedded one's too")
         destinations = destinations_of(settings)
-        policy = CollectPolicy(
-            max_attempts=settings.max_attempts,
-            retry_base_s=settings.retry_base_s,
-            retry_max_s=settings.retry_max_s,
-            retry_after_max_s=settings.retry_after_max_s,
-            failure_ttl_s=settings.failure_ttl_s,
-            freshness_s=settings.freshness_s,
-            rules=destinations.fingerprint,
-        )
+        policy = CollectPolicy(rules=destinations.fingerprint, **_shared(CollectPolicy, settings))
         self._grace_s = settings.shutdown_grace_s
         self._store = MongoStore(
             settings.mongo_uri,
@@ -60,16 +54,7 @@ class Service:
             lease_ms=round(settings.lease_s * 1000),
         )
         gate = MemoryGate(settings.lane_body_bytes)
-        self._lanes = Lanes(
-            _collector_options(settings, destinations),
-            LaneSettings(
-                lanes=settings.lanes,
-                capacity=settings.lane_capacity,
-                per_host=settings.host_concurrency,
-                host_gap_ms=round(settings.host_gap_s * 1000),
-            ),
-            gate.room,
-        )
+        self._lanes = Lanes(collector_options(settings, destinations), lane_settings(settings), gate.room)
         self._dispatcher = Dispatcher(
             self._store,
             self._store,
@@ -147,23 +132,18 @@ def now() -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _collector_options(settings: Settings, destinations: DestinationPolicy) -> CollectorOptions:
+def collector_options(settings: Settings, destinations: DestinationPolicy) -> CollectorOptions:
     return CollectorOptions(
         destinations=destinations,
-        user_agent=settings.user_agent,
-        deadline_ms=round(settings.collect_timeout_s * 1000),
-        connect_timeout_ms=round(settings.connect_timeout_s * 1000),
-        resolve_timeout_ms=round(settings.resolve_timeout_s * 1000),
-        low_speed_bytes_per_s=settings.low_speed_bytes_per_s,
-        low_speed_time_ms=settings.low_speed_s * 1000,
-        max_redirects=settings.max_redirects,
-        max_body_bytes=settings.max_body_bytes,
-        max_wire_bytes=settings.max_wire_bytes,
-        max_per_host=settings.host_concurrency,
-        headers=HeaderLimits(max_lines=settings.max_header_lines, max_total_bytes=settings.max_header_bytes),
-        max_bodies_bytes=settings.lane_body_bytes,
-        max_data_bytes=settings.lane_memory_bytes,
-        ca_file=settings.ca_file,
-        tls_verify=settings.tls_verify,
-        allow_http3=settings.allow_http3,
+        headers=HeaderLimits(**_shared(HeaderLimits, settings)),
+        **_shared(CollectorOptions, settings),
     )
+
+
+def lane_settings(settings: Settings) -> LaneSettings:
+    return LaneSettings(**_shared(LaneSettings, settings))
+
+
+def _shared(kind: type[Struct], settings: Settings) -> dict[str, Any]:
+    """The values of the settings whose names the fields of `kind` have."""
+    return {name: getattr(settings, name) for name in kind.__struct_fields__ if name in Settings.__struct_fields__}

@@ -9,17 +9,26 @@ import socket
 import uuid
 from ipaddress import ip_address
 
+import msgspec
 import pytest
 
 from metadata_inventory.collect.engine import entry
+from metadata_inventory.collect.options import CollectorOptions, HeaderLimits, LaneSettings
 from metadata_inventory.errors import CollectorUnavailable
 from metadata_inventory.model.capture import CollectionOrder
 from metadata_inventory.model.destinations import DestinationPolicy
-from metadata_inventory.service.bootstrap import Service, destinations_of, read_own_addresses
+from metadata_inventory.service.bootstrap import (
+    Service,
+    collector_options,
+    destinations_of,
+    lane_settings,
+    read_own_addresses,
+)
 from metadata_inventory.service.settings import Settings
 from tests.collect.pool.lanes import children
 from tests.support.waiting import wait_until_async
 
+OPTIONS = [CollectorOptions, HeaderLimits, LaneSettings]
 REFUSED = "http://127.0.0.1/"
 
 
@@ -69,6 +78,22 @@ def test_loopback_switch_adds_to_the_destinations() -> None:
     both = destinations_of(Settings(allow_loopback=True, allow_destinations=("10.0.0.0/8",)))
     assert both.allows_address("10.0.0.1", 9)
     assert both.allows_address("127.0.0.1", 9)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_each_option_is_a_setting_or_has_a_default_and_never_both(kind: type[msgspec.Struct]) -> None:
+    given = {"destinations", "headers"}  # made from settings, not copied
+    for field in msgspec.structs.fields(kind):
+        assert field.required == (field.name in given or field.name in Settings.__struct_fields__), field.name
+
+
+def test_options_have_the_values_of_the_settings() -> None:
+    settings = Settings(
+        collect_timeout_s=1.5, max_header_lines=20, lane_body_bytes=1 << 20, lane_capacity=7, host_concurrency=3
+    )
+    options, lanes = collector_options(settings, DestinationPolicy()), lane_settings(settings)
+    assert (options.collect_timeout_s, options.lane_body_bytes, options.headers.max_header_lines) == (1.5, 1 << 20, 20)
+    assert (lanes.lane_capacity, lanes.host_concurrency, options.host_concurrency) == (7, 3, 3)
 
 
 def test_service_whose_collectors_do_not_start_is_not_ready_until_they_do(

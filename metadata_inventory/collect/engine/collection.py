@@ -59,7 +59,7 @@ class Collection:
         now: Callable[[], datetime],
     ) -> None:
         self.token = order.token
-        self.deadline = time.monotonic() + options.deadline_ms / 1000
+        self.deadline = time.monotonic() + options.collect_timeout_s
         self.hop: Hop | None = None
         self._options = options
         self._now = now
@@ -131,9 +131,9 @@ class Collection:
         """The options, with what earlier hops have left of the headers' budget."""
         limits = self._options.headers
         left_bytes = max(0, limits.max_collection_bytes - self._header_bytes)
-        if left_bytes >= limits.max_total_bytes:
+        if left_bytes >= limits.max_header_bytes:
             return self._options
-        return replace(self._options, headers=replace(limits, max_total_bytes=left_bytes))
+        return replace(self._options, headers=replace(limits, max_header_bytes=left_bytes))
 
     def settle(self, error: int, words: str) -> Outcome | None:
         """Conclude the hop that ended with libcurl's `error`; None when the next one is due, or the same again."""

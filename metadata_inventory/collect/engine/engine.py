@@ -71,11 +71,11 @@ class Engine:
             resolve=resolve,
         )
         self._connections = TlsHandshakes(_REMEMBERED_CONNECTIONS)
-        self._budget = BodyBudget(options.max_bodies_bytes)
+        self._budget = BodyBudget(options.lane_body_bytes)
         self._collections: dict[str, Collection] = {}  # in the order of deadlines, since all have the same time
         self._hops: dict[pycurl.Curl, Collection] = {}
         self._looking: dict[str, float] = {}  # token → when its look-up is given up
-        self._slots = HostSlots(options.max_per_host)
+        self._slots = HostSlots(options.host_concurrency)
         self._held_up: dict[str, tuple[Resolution, float]] = {}  # token → what was looked up, and since when it waits
         self._draining: list[tuple[float, Hop]] = []  # redirects' bodies, and when they are given up
         self._connected: list[Hop] = []
@@ -168,7 +168,7 @@ class Engine:
         if answer is not None:
             self._dial(collection, answer)
         else:
-            patience_s = self._options.resolve_timeout_ms / 1000
+            patience_s = self._options.resolve_timeout_s
             self._looking[collection.token] = min(collection.deadline, time.monotonic() + patience_s)
 
     def _dial(self, collection: Collection, answer: Resolution) -> None:
@@ -256,7 +256,7 @@ class Engine:
             collection = self._collections[token]
             self._names.forget(token, collection.host)
             self._dial(
-                collection, Resolution(failure=FailureCode.DNS_TIMEOUT, took_ms=float(self._options.resolve_timeout_ms))
+                collection, Resolution(failure=FailureCode.DNS_TIMEOUT, took_ms=self._options.resolve_timeout_s * 1000)
             )
         late = [hop for until, hop in self._draining if until <= instant]
         self._draining = [(until, hop) for until, hop in self._draining if until > instant and hop.easy in self._hops]

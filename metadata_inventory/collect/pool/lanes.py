@@ -43,7 +43,7 @@ class Lane:
         self._isolation = isolation
         self._gate = gate
         self._handle = LaneProcessHandle(options, settings)
-        self._hosts = HostLimits(settings.per_host, settings.host_gap_ms / 1000)
+        self._hosts = HostLimits(settings.host_concurrency, settings.host_gap_s)
         self._pending: set[PendingOrder] = set()  # whose callers wait, wherever they are
         self._waiting: dict[str, PendingOrder] = {}  # those of them that are in no process and no isolation
         self._work = asyncio.Event()
@@ -68,14 +68,14 @@ class Lane:
 
     @property
     def full(self) -> bool:
-        return self._closed or self.down or len(self._pending) >= self._settings.capacity
+        return self._closed or self.down or len(self._pending) >= self._settings.lane_capacity
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         """`ahead` are the hosts of what is about to come to this lane."""
         if self.full:
             return 0
         room_of_host = self._hosts.room(host) - ahead.count(host)
-        return max(0, min(self._settings.capacity - len(self._pending) - len(ahead), room_of_host))
+        return max(0, min(self._settings.lane_capacity - len(self._pending) - len(ahead), room_of_host))
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         """Beyond its room, and within its host's gap, the lane lets an order wait. A closed lane fails it.
@@ -155,7 +155,7 @@ class Lane:
 
     def _take(self) -> list[PendingOrder]:
         """What may start now, and what was moved here. Suspects of earlier on go to the isolation, one by one."""
-        room = self._settings.capacity - (len(self._pending) - len(self._waiting))
+        room = self._settings.lane_capacity - (len(self._pending) - len(self._waiting))
         taken = []
         for pending in list(self._waiting.values()):  # those that were moved come first, and have their places
             if not pending.started:
@@ -177,11 +177,9 @@ class Lane:
 class Lanes:
     """All lanes of this process; a `ports.Collector`."""
 
-    def __init__(
-        self, options: CollectorOptions, settings: LaneSettings | None = None, gate: Gate = always_open
-    ) -> None:
+    def __init__(self, options: CollectorOptions, settings: LaneSettings, gate: Gate = always_open) -> None:
         """Outcomes are fetched from the processes, and new orders handed to them, when `gate` has returned."""
-        self.settings = settings or LaneSettings()
+        self.settings = settings
         self._isolation = Isolation(options, self.settings)
         self._lanes = [Lane(options, self.settings, self._isolation, gate) for _ in range(self.settings.lanes)]
 

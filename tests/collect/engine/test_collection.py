@@ -212,7 +212,7 @@ def test_a_redirects_long_body_is_not_read_to_its_end(collecting: Collecting, or
 
 
 def test_a_redirects_stalled_body_is_not_waited_for(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(redirect_body_ms=50, deadline_ms=3000)
+    collecting.start(redirect_body_ms=50, collect_timeout_s=3)
     origin.answer("/a", head(302, [("Location", "/"), ("Content-Length", "10")]), b"x", stall=True)
     capture = collecting.capture(origin.url("/a"))
     assert capture.final_url == origin.url("/")
@@ -220,7 +220,7 @@ def test_a_redirects_stalled_body_is_not_waited_for(collecting: Collecting, orig
 
 
 def test_slow_transfers_do_not_hold_up_others(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(max_per_host=21)
+    collecting.start(host_concurrency=21)
     origin.hold("/held")
     held = [collecting.order(origin.url("/held")) for _ in range(20)]
     collecting.advance(*held)

@@ -11,9 +11,9 @@ import pytest
 from metadata_inventory.collect.engine import resolver as module
 from metadata_inventory.collect.engine.engine import Engine
 from metadata_inventory.collect.engine.resolver import Resolution, Resolver
-from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, FailureCode
 from metadata_inventory.model.destinations import DestinationPolicy
+from tests.support.options import collector_options
 from tests.support.origin import Origin
 from tests.support.waiting import wait_until
 
@@ -156,9 +156,9 @@ class Working:
     resolver: HeldNames
     workers: list[Engine] = field(default_factory=list)
 
-    def start(self, *allow: str, **options: int) -> Engine:
+    def start(self, *allow: str, **options: float) -> Engine:
         policy = DestinationPolicy.parse(allow or ["127.0.0.0/8", "192.0.2.0/24"])
-        worker = Engine(CollectorOptions(destinations=policy, **options), resolve=self.resolver)  # type: ignore[arg-type]
+        worker = Engine(collector_options(destinations=policy, **options), resolve=self.resolver)
         self.workers.append(worker)
         return worker
 
@@ -202,7 +202,7 @@ def test_names_that_nobody_answers_do_not_hold_up_others(working: Working, origi
 
 
 def test_a_name_that_is_not_answered_in_time_is_a_time_out(working: Working) -> None:
-    worker = working.start(resolve_timeout_ms=100)
+    worker = working.start(resolve_timeout_s=0.1)
     failure = working.collect(worker, "http://slow.example/")
     assert isinstance(failure, Failure)
     assert failure.code is FailureCode.DNS_TIMEOUT
@@ -238,7 +238,7 @@ def test_an_abandoned_look_up_is_forgotten(working: Working) -> None:
 
 def test_a_thousand_that_wait_for_a_host_may_end_at_once(working: Working, origin: Origin) -> None:
     """As when the host's name comes to lead where nobody may go: each that is let in ends, and lets in the next."""
-    worker = working.start(max_per_host=1, name_cache_ms=0)
+    worker = working.start(host_concurrency=1, name_cache_ms=0)
     working.resolver.known["a.example"] = ("127.0.0.1",)
     origin.page("/held")
     origin.hold("/held")

@@ -79,7 +79,7 @@ def test_a_url_that_kills_its_collector_is_found_and_its_neighbours_come_home(or
                 )
                 assert captured(await asyncio.gather(*neighbours))
                 assert len(victims) <= killers * 8
-            assert lanes.room(HOSTS[0]) == lanes.settings.per_host
+            assert lanes.room(HOSTS[0]) == lanes.settings.host_concurrency
             assert captured(await asyncio.gather(*(collect(lanes, origin, host=host) for host in HOSTS)))
             await until(lambda: len(children()) == 2)
 
@@ -110,7 +110,7 @@ def test_what_an_outside_kill_hits_is_collected_again_together(origin: Origin) -
             victim.kill()
             await asyncio.to_thread(origin.wait_for, "/held", 60)
             assert len({process_of(request) for request in origin.requests[30:]}) == 1
-            assert lanes.room(HOSTS[0]) == lanes.settings.per_host - 10
+            assert lanes.room(HOSTS[0]) == lanes.settings.host_concurrency - 10
             assert isinstance(await collect(lanes, origin), Capture)
             origin.release("/held")
             assert captured(await asyncio.gather(*tasks))
@@ -282,7 +282,7 @@ def test_what_waits_for_processes_that_do_not_start_is_told_so(
         await start(process, timeout_s)
 
     async def test() -> None:
-        async with running(lanes=1, capacity=5 if alone else 3) as lanes:
+        async with running(lanes=1, lane_capacity=5 if alone else 3) as lanes:
             with monkeypatch.context() as patched:
                 patched.setattr(entry, "start", os.abort)  # pickled by name: it is the child that cannot start
                 patched.setattr(LaneProcess, "start", counted_start)
@@ -308,10 +308,10 @@ def test_a_body_beyond_the_bound_of_memory_costs_its_neighbours_only_time(origin
     """The bound is the process's, RLIMIT_DATA; the byte budget is set beyond it, so that it does not come before."""
     mib = 1024 * 1024
     options = {
-        "max_data_bytes": 256 * mib,
+        "lane_memory_bytes": 256 * mib,
         "max_body_bytes": 1024 * mib,
         "max_wire_bytes": 1024 * mib,
-        "max_bodies_bytes": 2048 * mib,
+        "lane_body_bytes": 2048 * mib,
     }
     origin.answer("/endless", b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", endless=os.urandom(mib))
 
