@@ -43,13 +43,10 @@ def _serve(given: dict[str, Any]) -> int:
 
     from metadata_inventory.errors import StartError
     from metadata_inventory.service import logs
-    from metadata_inventory.service.settings import load
+    from metadata_inventory.service.setting_sources import load
 
-    flags: dict[str, object] = {name: given[name] for name in FLAGS}
-    if given["allow_destinations"] is not None:
-        flags["allow_destinations"] = ",".join(given["allow_destinations"])
     try:
-        settings = load(given["config"], os.environ, flags)
+        settings = load(given["config"], os.environ, {name: given[name] for name in FLAGS})
         logs.set_up(settings.log_level)
 
         from metadata_inventory.service.supervisor import Supervisor
@@ -182,21 +179,15 @@ def _service_url(text: str) -> str:
 
 
 def _add_serve(commands: Commands) -> None:
-    from metadata_inventory.service.settings import (
-        CONFIG_FILE_VARIABLE,
-        MONGO_URI_VARIABLE,
-        Settings,
-        describe,
-        environment_variable,
-        flag,
-    )
+    from metadata_inventory.service.setting_sources import CONFIG_FILE_VARIABLE
+    from metadata_inventory.service.settings import DECLARATIONS, Settings
 
     serve = commands.add_parser(
         "serve",
         help="run the service",
         description="Run the service: the HTTP API, its collectors and, without MONGO_URI, an embedded database.",
-        epilog=f"Every setting can stand in the configuration file or the environment; {MONGO_URI_VARIABLE} "
-        "names the MongoDB to use. Flags are stronger than the environment, and that than the file.",
+        epilog="Every setting can be given in the configuration file or the environment; MONGO_URI names the MongoDB "
+        "to use. A flag overrides the environment, and the environment overrides the file.",
         allow_abbrev=False,
     )
     serve.set_defaults(run=_serve)
@@ -206,10 +197,11 @@ def _add_serve(commands: Commands) -> None:
     defaults = Settings()
     for name, metavar in FLAGS.items():
         default = getattr(defaults, name) or ("none" if metavar else "off")
-        described = f"{describe(name)} ({environment_variable(name)}; default: {default})"
+        declaration = DECLARATIONS[name]
+        described = f"{declaration.description} ({declaration.variable}; default: {default})"
         shown = described.replace("%", "%%")
         if metavar is None:
-            serve.add_argument(flag(name), dest=name, action="store_true", default=None, help=shown)
+            serve.add_argument(declaration.flag, dest=name, action="store_true", default=None, help=shown)
         else:
-            action = "append" if name == "allow_destinations" else "store"
-            serve.add_argument(flag(name), dest=name, metavar=metavar, action=action, help=shown)
+            action = "append" if declaration.is_list else "store"
+            serve.add_argument(declaration.flag, dest=name, metavar=metavar, action=action, help=shown)

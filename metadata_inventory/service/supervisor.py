@@ -32,9 +32,11 @@ from metadata_inventory import __version__
 from metadata_inventory.environment import clean_environment
 from metadata_inventory.errors import AddressInUse, EmbeddedDatabaseFailed, WorkersFailed
 from metadata_inventory.model.destinations import LOOPBACK
+from metadata_inventory.service.kubernetes import find_service_variables
 from metadata_inventory.service.processes import ReadySignal, SupervisedProcess, WorkerOrder, reap_strangers
-from metadata_inventory.service.settings import Settings, redacted
+from metadata_inventory.service.settings import Settings
 from metadata_inventory.storage.embedded.database import EmbeddedDatabase
+from metadata_inventory.storage.mongo_uri import redact
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +84,15 @@ class Supervisor:
 
     def _start(self, signals: Signals) -> None:
         log.info("metadata-inventory %s", __version__)
+        if variables := find_service_variables(os.environ):
+            log.info("set by Kubernetes for a Service, and not taken as settings: %s", ", ".join(variables))
         _warn_of_exceptions(self._settings)
         if self._settings.mongo_uri is None:
             self._database = EmbeddedDatabase(self._settings.data_dir, environ=self._environ)
             self._database.lock(cancelled=lambda: signals.end_asked)
             self._start_database(self._database, signals)
         else:
-            log.info("records are kept in %s", redacted(self._settings.mongo_uri))
+            log.info("records are kept in %s", redact(self._settings.mongo_uri))
         self._sockets = listen(self._settings.host, self._settings.port)  # nobody is let in without a password
         for number in range(1, self._settings.processes + 1):
             worker = SupervisedProcess(f"worker {number}", partial(self._spawn_worker, number))

@@ -35,7 +35,7 @@ def test_version_is_told() -> None:
 def test_help_of_serve_shows_the_settings_with_variable_and_default() -> None:
     shown = " ".join(run("serve", "--help", COLUMNS="400").stdout.split())
     for words in (
-        "--host HOST Address or name to listen on",
+        "--host HOST Address or host name to listen on",
         "INVENTORY_HOST; default: 127.0.0.1",
         "--port PORT",
         "INVENTORY_PORT; default: 8000",
@@ -63,8 +63,11 @@ def test_no_flag_carries_the_mongo_uri() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--port", "x"], "error: --port: Expected `int`. [invalid_settings]\n"),
-        (["--processes", "0"], "error: --processes: Expected `int` >= 1. [invalid_settings]\n"),
+        (["--port", "x"], 'error: --port: port must be a whole number from 0 to 65535, not "x". [invalid_settings]\n'),
+        (
+            ["--processes", "0"],
+            'error: --processes: processes must be a whole number from 1 to 256, not "0". [invalid_settings]\n',
+        ),
         (
             ["--config", "absent.toml"],
             "error: The configuration file absent.toml cannot be read: No such file or directory. [invalid_settings]\n",
