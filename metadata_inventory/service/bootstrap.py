@@ -6,7 +6,6 @@ import os
 import socket
 import time
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 import psutil
@@ -14,6 +13,7 @@ from msgspec import Struct
 
 from metadata_inventory.access.keys import KeyRing
 from metadata_inventory.access.rate import RateLimit
+from metadata_inventory.clock import now
 from metadata_inventory.collect.options import CollectorOptions, HeaderLimits, LaneSettings
 from metadata_inventory.collect.pool.lanes import Lanes
 from metadata_inventory.errors import CollectorUnavailable
@@ -124,12 +124,6 @@ def read_own_addresses() -> list[str]:
     """
     interfaces = psutil.net_if_addrs().values()
     return [one.address for known in interfaces for one in known if one.family in (socket.AF_INET, socket.AF_INET6)]
-
-
-def now() -> datetime:
-    """This moment in UTC, in whole milliseconds as the database keeps it."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def collector_options(settings: Settings, destinations: DestinationPolicy) -> CollectorOptions:

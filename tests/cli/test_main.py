@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metadata_inventory import __version__
-from metadata_inventory.cli.main import FLAGS
+from metadata_inventory.cli.serve import FLAGS
 from tests.support.running import environment
 
 pytestmark = pytest.mark.timeout(60)

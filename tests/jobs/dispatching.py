@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+from metadata_inventory.clock import now
 from metadata_inventory.errors import CollectorUnavailable
 from metadata_inventory.jobs.dispatcher import Dispatcher
 from metadata_inventory.jobs.memory_gate import MemoryGate
 from metadata_inventory.model.capture import CollectionOrder, Outcome
 from metadata_inventory.model.urls import normalize
-from metadata_inventory.service.bootstrap import now
 from metadata_inventory.storage.mongo import MongoStore
 from tests.support.builders import a_capture, a_policy
 

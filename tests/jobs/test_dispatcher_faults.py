@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from metadata_inventory.clock import now
 from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.jobs.backlog import PAGE
 from metadata_inventory.model.record import Lease, Status
 from metadata_inventory.model.urls import normalize
-from metadata_inventory.service.bootstrap import now
 from metadata_inventory.storage.mongo import MongoStore
 from tests.jobs.dispatching import HeldCollector, dispatching
 from tests.support.builders import a_claim, a_lease, a_url

@@ -8,7 +8,8 @@ import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from metadata_inventory.access.keys import Scope, make_key, now, write_keys
+from metadata_inventory.access.keys import Scope, make_key, write_keys
+from metadata_inventory.clock import now
 from tests.support.client import send
 from tests.support.origin import Origin
 from tests.support.running import Service
