@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from metadata_inventory.errors import InvalidSettings
+from metadata_inventory.service.declaration import Declaration
 from metadata_inventory.service.kubernetes import find_service_variables
-from metadata_inventory.service.settings import DECLARATIONS, ENVIRONMENT_PREFIX, Declaration, Settings
+from metadata_inventory.service.settings import DECLARATIONS, ENVIRONMENT_PREFIX, Settings
 from metadata_inventory.validation import ValueMismatch, convert, expectation, show
 
 CONFIG_FILE_VARIABLE = "INVENTORY_CONFIG"

@@ -1,26 +1,20 @@
 """Declares the settings: name, type, limits, unit, default and meaning of each, and how its text is read.
 
-`service.setting_sources` reads them. A default stands here and nowhere else. `conf/default.toml` documents every
-setting; a test holds the two equal.
-
-A setting's type says most of what reading it needs. A tuple is given as a list in TOML and with commas in a variable.
-Of one that may be None, an empty text means None, as TOML has no null. A choice may be given in any case. The rest
-stands in `Meta.extra`: "expected" says in words what a value must be; the other keys are fields of `Declaration`.
+`service.setting_sources` reads them, as `service.declaration` says. A default stands here and nowhere else.
+`conf/default.toml` documents every setting; a test holds the two equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args
 
-import msgspec
 from msgspec import Meta, Struct
 
 from metadata_inventory import __version__
 from metadata_inventory.access.keys import read_keys
 from metadata_inventory.errors import InvalidSettings
 from metadata_inventory.model.destinations import DestinationPolicy
+from metadata_inventory.service.declaration import read_declarations
 from metadata_inventory.storage import mongo_uri
 from metadata_inventory.validation import choices
 
@@ -294,40 +288,4 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"Settings({', '.join(shown)})"
 
 
-class Declaration(Struct, frozen=True, kw_only=True):
-    """What is declared of one setting beside its default."""
-
-    name: str
-    kind: Any  # the annotated type
-    description: str
-    variable: str  # in the environment
-    flag: str  # on the command line, for the settings that have one
-    check: Callable[[Any], object] | None = None  # raises InvalidSettings for a value of the right type that is wrong
-    redact: Callable[[Any], str] | None = None  # for a value that may hold a secret: what may be shown of it
-
-    @property
-    def is_list(self) -> bool:
-        return get_origin(self.kind.__origin__) is tuple
-
-    @property
-    def optional(self) -> bool:
-        return NoneType in get_args(self.kind.__origin__)
-
-    @property
-    def choices(self) -> tuple[Any, ...]:
-        """The only values that the setting can have; empty when it is not limited to some."""
-        return get_args(self.kind.__origin__) if get_origin(self.kind.__origin__) is Literal else ()
-
-    def show(self, value: object) -> str:
-        """The value as it may be logged."""
-        return self.redact(value) if self.redact is not None and value is not None else repr(value)
-
-
-def _declare(field: msgspec.structs.FieldInfo) -> Declaration:
-    (meta,) = field.type.__metadata__
-    named = {"variable": ENVIRONMENT_PREFIX + field.name.upper(), "flag": "--" + field.name.replace("_", "-")}
-    extra = {key: value for key, value in (meta.extra or {}).items() if key != "expected"}
-    return Declaration(name=field.name, kind=field.type, description=meta.description, **named | extra)
-
-
-DECLARATIONS = {field.name: _declare(field) for field in msgspec.structs.fields(Settings)}
+DECLARATIONS = read_declarations(Settings, variable_prefix=ENVIRONMENT_PREFIX)
