@@ -15,7 +15,7 @@ from metadata_inventory.access.keys import read_keys
 from metadata_inventory.errors import InvalidSettings
 from metadata_inventory.model.destinations import DestinationPolicy
 from metadata_inventory.service.declaration import read_declarations
-from metadata_inventory.storage import mongo_uri
+from metadata_inventory.storage.mongo_uri import check_uri, redact_uri
 from metadata_inventory.validation import choices
 
 ENVIRONMENT_PREFIX = "INVENTORY_"
@@ -48,8 +48,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra={
                 "expected": "a MongoDB URI",
                 "variable": "MONGO_URI",  # the name under which every MongoDB tool reads it
-                "check": mongo_uri.check,
-                "redact": mongo_uri.redact,
+                "check": check_uri,
+                "redact": redact_uri,
             },
         ),
     ] = None

@@ -36,7 +36,7 @@ from metadata_inventory.service.kubernetes import find_service_variables
 from metadata_inventory.service.processes import ReadySignal, SupervisedProcess, WorkerOrder, reap_strangers
 from metadata_inventory.service.settings import Settings
 from metadata_inventory.storage.embedded.database import EmbeddedDatabase
-from metadata_inventory.storage.mongo_uri import redact
+from metadata_inventory.storage.mongo_uri import redact_uri
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Supervisor:
             self._database.lock(cancelled=lambda: signals.end_asked)
             self._start_database(self._database, signals)
         else:
-            log.info("records are kept in %s", redact(self._settings.mongo_uri))
+            log.info("records are kept in %s", redact_uri(self._settings.mongo_uri))
         self._sockets = listen(self._settings.host, self._settings.port)  # nobody is let in without a password
         for number in range(1, self._settings.processes + 1):
             worker = SupervisedProcess(f"worker {number}", partial(self._spawn_worker, number))

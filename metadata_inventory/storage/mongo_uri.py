@@ -2,7 +2,7 @@
 
 Neither a message nor a log ever shows a user name, a password or an option of the URI, also when the URI is malformed.
 The driver's own messages are never passed on: they quote the part that they cannot parse, which can be the password.
-Imports the driver only inside `check`, so that the command line starts without it.
+Imports the driver only inside `check_uri`, so that the command line starts without it.
 Syntax: MongoDB's manual, "Connection Strings".
 """
 
@@ -27,7 +27,7 @@ _SRV_URI = re.compile(
 _AT_SIGN_IN_PATH = re.compile(r"[^?]*://[^/?]*/[^?]*@")
 
 
-def redact(uri: str) -> str:
+def redact_uri(uri: str) -> str:
     """The URI without user name, password and options (`tlsCertificateKeyFilePassword` is one of those).
 
     When it is not certain which part is which, only the scheme is kept. Otherwise a part of a password with an
@@ -39,7 +39,7 @@ def redact(uri: str) -> str:
     return f"{scheme[0] if scheme else ''}***"
 
 
-def check(uri: str) -> None:
+def check_uri(uri: str) -> None:
     """Raises InvalidSettings for a URI that the driver would refuse. Looks nothing up and connects to nothing."""
     from pymongo.errors import PyMongoError
     from pymongo.uri_parser import parse_uri

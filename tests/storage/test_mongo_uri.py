@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metadata_inventory.errors import InvalidSettings
-from metadata_inventory.storage.mongo_uri import check, redact
+from metadata_inventory.storage.mongo_uri import check_uri, redact_uri
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from metadata_inventory.storage.mongo_uri import check, redact
 )
 def test_wrong_mongo_uri_is_refused_without_repeating_it(uri: str) -> None:
     with pytest.raises(InvalidSettings) as caught:
-        check(uri)
+        check_uri(uri)
     assert caught.value.detail.startswith("mongo_uri must ")
     assert "needle" not in caught.value.detail
     unshown = caught.value.__suppress_context__ or caught.value.__context__ is None
@@ -62,7 +62,7 @@ def test_wrong_mongo_uri_is_refused_without_repeating_it(uri: str) -> None:
     ],
 )
 def test_redacted_uri_shows_where_and_not_with_what(uri: str, shown: str) -> None:
-    assert redact(uri) == shown
+    assert redact_uri(uri) == shown
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_redacted_uri_shows_where_and_not_with_what(uri: str, shown: str) -> Non
     ],
 )
 def test_srv_uri_is_taken_without_looking_it_up(uri: str) -> None:
-    check(uri)
+    check_uri(uri)
