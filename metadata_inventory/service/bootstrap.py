@@ -1,4 +1,7 @@
-"""The object graph: alone sees ports and adapters, settings and what they set."""
+"""The composition root: makes the objects of one API worker from the settings, and joins ports to adapters.
+
+No other module knows both a port and its adapter, or both a setting and what it sets.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +33,17 @@ from metadata_inventory.web.api.health import ReadinessCheck
 from metadata_inventory.web.http.access import Access
 from metadata_inventory.web.http.handler import RequestCounter, Services
 
-# What is left to do for a request when its collection has ended: reading the record and sending it.
-ANSWER_S = 1.0
-
-
-# An attempt may wait for its host's gap or in isolation, but not for ever: at most so many times a collection's time.
+ANSWER_S = 1.0  # for a request whose collection has ended: to read its record and send it
+# An attempt may wait for its host's gap or in isolation, but at most for this many times `collect_timeout_s`.
 LONGEST_ATTEMPT = 20
 
 
 class Service:
-    """Everything that one API process has. Made, started and closed on the loop that it runs on."""
+    """The objects of one API worker. Made, started and closed on the event loop that they run on."""
 
     def __init__(self, settings: Settings) -> None:
         if settings.mongo_uri is None:
-            raise ValueError("a service is given the URI of its database, the embedded one's too")
+            raise ValueError("mongo_uri must be set; for the embedded database too")
         destinations = destinations_of(settings)
         policy = CollectPolicy(rules=destinations.fingerprint, **_shared(CollectPolicy, settings))
         self._grace_s = settings.shutdown_grace_s
@@ -81,7 +81,7 @@ class Service:
         )
 
     async def start(self) -> None:
-        """Start the lanes, then take up work. The database may come later. Raises StartError."""
+        """Start the lanes, then claim jobs. The database may still be away. Raises StartError."""
         self._store.start()
         await self._lanes.start()
         self._dispatcher.start()
@@ -93,7 +93,7 @@ class Service:
         await self._store.check()
 
     async def close(self) -> None:
-        """Let running collections end within the grace, end every child, then give back what they had left."""
+        """Let running collections finish within the grace, end every lane process, then release unfinished jobs."""
         await self._dispatcher.stop(self._grace_s)
         await self._lanes.close()
         await self._dispatcher.give_back()
@@ -112,7 +112,7 @@ def _access(settings: Settings) -> Access:
 
 
 def destinations_of(settings: Settings) -> DestinationPolicy:
-    """Where this process may connect, on this host as it is now."""
+    """The destination policy of the settings, with this host's addresses as they are now."""
     allow = (*settings.allow_destinations, *(LOOPBACK if settings.allow_loopback else ()))
     return DestinationPolicy.parse(allow, own_addresses=read_own_addresses())
 
@@ -120,10 +120,12 @@ def destinations_of(settings: Settings) -> DestinationPolicy:
 def read_own_addresses() -> list[str]:
     """The addresses of this host's interfaces; link-local ones of IPv6 with their zone.
 
-    Read once, at the start: one that comes later is noticed when it is dialled, by `collect.curl_options.is_own`.
+    Read once, at the start. `collect.engine.curl_options.is_own` notices an address that is added later, when it is
+    connected to.
     """
     interfaces = psutil.net_if_addrs().values()
-    return [one.address for known in interfaces for one in known if one.family in (socket.AF_INET, socket.AF_INET6)]
+    families = (socket.AF_INET, socket.AF_INET6)
+    return [own.address for addresses in interfaces for own in addresses if own.family in families]
 
 
 def collector_options(settings: Settings, destinations: DestinationPolicy) -> CollectorOptions:
