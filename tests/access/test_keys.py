@@ -1,3 +1,5 @@
+"""API keys: made, listed and revoked on the command line, and checked against the file as it changes."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""The command line: what it explains, what it refuses and how, and that it is light to import."""
+"""The command line: its help, its refusals, and that importing it imports nothing of weight."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_help_of_serve_shows_the_settings_with_variable_and_default() -> None:
 
 
 def test_no_flag_carries_the_mongo_uri() -> None:
-    """Every user of the machine reads the command line of a process."""
+    """Every user of the machine can read the command line of a process."""
     assert "mongo_uri" not in FLAGS
 
 
@@ -95,7 +95,7 @@ def test_wrong_call_is_explained_with_status_2(arguments: list[str]) -> None:
 
 
 def test_entry_points_import_nothing_of_the_service() -> None:
-    """multiprocessing's forkserver imports `__main__` into every collector."""
+    """multiprocessing's forkserver imports `__main__` into every lane process."""
     program = (
         "import sys, metadata_inventory.__main__\n"
         "print([name for name in ('tornado', 'pymongo', 'pycurl', 'msgspec', 'argparse') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""The commands that ask a running service, against servers that answer something else."""
+"""The commands that send requests to a service, when something else answers, or something goes wrong midway."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PUT_BACK = b'{"requeued": 200, "more": true, "failed_before": "2026-01-02T03:04:
 
 @contextmanager
 def server(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Gives one answer a connection, in turn; where it listens, and the requests as they came."""
+    """Serves one connection with each answer, in turn. Yields its URL, and the requests in a list."""
     requests: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 

@@ -1,4 +1,4 @@
-"""What settings and this host make of the rules for destinations, and a service without collectors."""
+"""What the composition root makes: destination policy, options of the lanes, and a service whose lanes do not start."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REFUSED = "http://127.0.0.1/"
 
 
 def outward(family: socket.AddressFamily, ip: str) -> str | None:
-    """The address that this host would use towards another; nothing is sent."""
+    """The address from which this host would connect to `ip`, None without a route. Nothing is sent."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.connect((ip, 9))
@@ -106,7 +106,7 @@ def test_service_whose_collectors_do_not_start_is_not_ready_until_they_do(
         return False
 
     async def is_not_ready() -> bool:
-        with contextlib.suppress(CollectorUnavailable):  # the lane notices when something is to be collected
+        with contextlib.suppress(CollectorUnavailable):  # the lane notices only when it has something to collect
             await service._lanes.collect(CollectionOrder(token=uuid.uuid4().hex, url=REFUSED), "127.0.0.1")
         return not await is_ready()
 
@@ -115,7 +115,7 @@ def test_service_whose_collectors_do_not_start_is_not_ready_until_they_do(
         try:
             await wait_until_async(is_ready, 10)
             with monkeypatch.context() as patched:
-                patched.setattr(entry, "start", os.abort)  # pickled by name: it is the child that cannot start
+                patched.setattr(entry, "start", os.abort)  # pickled by name: the child process aborts, not this one
                 children()[0].kill()
                 await wait_until_async(is_not_ready, 20)
             await wait_until_async(is_ready, 20)

@@ -1,4 +1,4 @@
-"""The variables of a Kubernetes Service called inventory: recognised, said once, and never taken as settings."""
+"""The variables of a Kubernetes Service called inventory: recognised, logged once, and never taken as settings."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_only_resembles_a_form_is_refused_like_any_misspelt_setting(variabl
         load(None, {variable: value}, {})
 
 
-def test_variables_of_other_services_are_none_of_ours() -> None:
+def test_variables_of_other_services_are_ignored() -> None:
     assert find_service_variables({"OTHER_SERVICE_HOST": "10.0.0.1", "INVENTORYDB_PORT": "tcp://10.0.0.1:1"}) == []
 
 

@@ -1,4 +1,4 @@
-"""Where settings come from, which source wins, and what is refused with which words."""
+"""The sources of settings, which of them wins, and what is refused with which message."""
 
 from __future__ import annotations
 

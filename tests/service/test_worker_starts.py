@@ -16,8 +16,8 @@ pytestmark = pytest.mark.timeout(120)
 WORKER = "metadata_inventory.service.worker"
 ENDING = "error: No API worker could start; the log above says why. [workers_failed]"
 
-# Python imports `sitecustomize` in every process. While the file lies there, whatever a forkserver forks is refused
-# files by the system.
+# Python imports `sitecustomize` in every process. While the file `no-files` exists, the children of a forkserver may
+# open no files.
 NO_FILES = """
 import os, resource, sys
 
