@@ -42,7 +42,11 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     file = os.environ.get(variable)
     for action in (add, show, revoke):
         action.add_argument(
-            "--file", required=not file, default=file, metavar="FILE", help=f"the setting keys_file ({variable})"
+            "--file",
+            required=not file,
+            default=file,
+            metavar="FILE",
+            help=f"the file of keys, as in the setting keys_file ({variable})",
         )
 
 

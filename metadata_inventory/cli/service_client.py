@@ -93,8 +93,9 @@ def _send(service: str, request: urllib.request.Request) -> bytes:
         raise RequestFailed(f"{service} does not answer in HTTP: {str(error) or type(error).__name__}.") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
+        words = getattr(reason, "strerror", None) or reason
         unsent = isinstance(reason, (ConnectionRefusedError, socket.gaierror))
-        raise RequestFailed(f"{service} does not answer: {reason}.", may_be_done=not unsent) from error
+        raise RequestFailed(f"{service} does not answer: {words}.", may_be_done=not unsent) from error
 
 
 def _read_refusal(service: str, error: urllib.error.HTTPError) -> RequestFailed:

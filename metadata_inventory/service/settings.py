@@ -133,7 +133,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_level: Annotated[
         LogLevel,
         Meta(
-            description="Least severe level that is logged.",
+            description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.",
             extra={"expected": f"one of {choices(get_args(LogLevel))}"},  # from the least severe; else by the alphabet
         ),
     ] = "INFO"

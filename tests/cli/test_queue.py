@@ -137,6 +137,12 @@ def test_requeue_that_is_broken_off_tells_what_is_certain(lost: bytes, told: str
     assert output.startswith(told)
 
 
+def test_service_that_cannot_be_reached_is_named_with_the_reason() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        service = f"http://127.0.0.1:{free.getsockname()[1]}"
+    assert run("queue", service) == (1, "", f"error: {service} does not answer: Connection refused.\n")
+
+
 def test_what_is_no_key_is_not_repeated() -> None:
     status, _, complaint = run("queue", "http://127.0.0.1:9", METADATA_INVENTORY_TOKEN="needle\nneedle")
     assert (status, complaint) == (1, "error: METADATA_INVENTORY_TOKEN must be an API key; it is not shown here.\n")
