@@ -140,7 +140,9 @@ def test_requeue_that_is_broken_off_tells_what_is_certain(lost: bytes, told: str
 def test_service_that_cannot_be_reached_is_named_with_the_reason() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         service = f"http://127.0.0.1:{free.getsockname()[1]}"
-    assert run("queue", service) == (1, "", f"error: {service} does not answer: Connection refused.\n")
+    complaint = f"error: {service} does not answer: Connection refused.\n"
+    assert run("queue", service) == (1, "", complaint)
+    assert run("requeue", service) == (1, "0 put back\n", complaint), "certainly none"
 
 
 def test_what_is_no_key_is_not_repeated() -> None:
