@@ -1,7 +1,7 @@
-"""What of the environment is passed on to child processes.
+"""Selects the environment variables that child processes get.
 
-A process's environment is read by every process below it and, on Linux, by everything of the same user under /proc.
-MONGO_URI, INVENTORY_* and whatever keys stand there besides are not for children: there is a list of what is.
+On Linux every process of the same user can read a process's environment under /proc. So MONGO_URI, INVENTORY_* and any
+keys that the environment holds are withheld: a child gets only the variables listed here.
 """
 
 from __future__ import annotations
@@ -19,5 +19,5 @@ def is_passed_on(name: str) -> bool:
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a child gets."""
+    """The variables of `environ` that a child gets."""
     return {name: value for name, value in environ.items() if is_passed_on(name)}

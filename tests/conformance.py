@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from metadata_inventory.collect.engine.curl_options import configure, name_addresses
 from metadata_inventory.collect.engine.resolver import is_address
-from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.parse.content_type import identify, parse_media_type
 from metadata_inventory.collect.parse.cookie_jar import CookieJar
 from metadata_inventory.collect.parse.set_cookie import parse_cookie_date, parse_set_cookie
@@ -15,6 +14,7 @@ from metadata_inventory.errors import InvalidUrl
 from metadata_inventory.model.charsets import decode, find_charset
 from metadata_inventory.model.destinations import DestinationPolicy
 from metadata_inventory.model.urls import normalize, resolve
+from tests.support.options import collector_options as CollectorOptions
 
 __all__ = [
     "CollectorOptions",

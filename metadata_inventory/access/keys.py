@@ -1,7 +1,8 @@
-"""API keys: made and revoked on the command line, kept hashed in a file, checked for every request.
+"""API keys: their form, the file that holds them, and the check of the key that a request brings.
 
-A key is `mi_<id>_<secret>`; the secret is 256 random bits, so a plain SHA-256 of it is as good as any slow hash. The
-file is replaced as a whole and noticed within a second. Without a file nobody is asked for a key.
+A key is `mi_<id>_<secret>`. The secret is 256 random bits, so a plain SHA-256 of it is as safe as any slow hash; the
+file holds nothing else of it. The command line makes and revokes keys; it replaces the file as a whole, and a running
+service notices that within a second. Without a file, requests need no key.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +30,7 @@ from metadata_inventory.errors import InvalidSettings
 
 logger = logging.getLogger(__name__)
 
-NOTICED_S = 1.0
+NOTICED_S = 1.0  # the longest time until a change of the file takes effect
 _KEY = re.compile(r"mi_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NO_HASH = "0" * 64
 
@@ -37,13 +38,13 @@ _NO_HASH = "0" * 64
 class Scope(StrEnum):
     """What a key allows."""
 
-    READ = "read"  # see what is stored
+    READ = "read"  # read records
     COLLECT = "collect"  # start collections
-    ADMIN = "admin"  # see the queue, put failed collections back
+    ADMIN = "admin"  # read the queue, requeue failed entries
 
 
 class ApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key as the file has it. `id` is public, `sha256` is the secret's, hex."""
+    """A key as the file holds it. `id` is public, `sha256` is the hash of the secret, in hexadecimal."""
 
     id: Annotated[str, Meta(pattern="^[0-9a-f]{12}$")]
     name: str
@@ -53,32 +54,39 @@ class ApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def make_key(name: str, scopes: Sequence[Scope], now: datetime) -> tuple[ApiKey, str]:
-    """A new key, and the text that its holder sends; that is told this once and kept nowhere."""
+    """A new key, and the text that its holder sends. The text is stored nowhere and cannot be had again."""
     secret = secrets.token_urlsafe(32)
     key_id = secrets.token_hex(6)
-    key = ApiKey(id=key_id, name=name, scopes=tuple(scopes), sha256=_hash(secret), created_at=now)
+    key = ApiKey(
+        id=key_id, name=name, scopes=tuple(scopes), sha256=_hash(secret), created_at=now.replace(microsecond=0)
+    )
     return key, f"mi_{key_id}_{secret}"
 
 
 def read_keys(path: str | os.PathLike[str]) -> tuple[ApiKey, ...]:
-    """The keys of a file. Raises InvalidSettings when it cannot be read or is no such file."""
+    """The keys of a file. Raises InvalidSettings when it cannot be read or is not a file of keys."""
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=tuple[ApiKey, ...])
     except OSError as error:
         raise InvalidSettings(f"The keys file {path} cannot be read: {error.strerror}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"The keys file {path} is not a list of keys: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidSettings(
+            f"The keys file {path} is not a list of API keys, as `metadata-inventory keys add` writes it."
+        ) from None
 
 
 def write_keys(path: str | os.PathLike[str], keys: Sequence[ApiKey]) -> None:
-    """Replace the file at once. A new one is for its owner alone; else owner and mode stay. Raises OSError."""
+    """Replace the file in one step. Raises OSError.
+
+    A new file can be read by its owner alone. A file that is replaced keeps its owner and mode.
+    """
     target = Path(path)
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # 0600
     try:
         with open(descriptor, "wb") as file:
             with contextlib.suppress(FileNotFoundError):
                 before = target.stat()
-                os.fchown(descriptor, before.st_uid, before.st_gid)  # the service's user is to read it on
+                os.fchown(descriptor, before.st_uid, before.st_gid)  # the service's user can still read it
                 os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
             file.write(msgspec.json.format(msgspec.json.encode(list(keys))) + b"\n")
             file.flush()
@@ -91,7 +99,7 @@ def write_keys(path: str | os.PathLike[str], keys: Sequence[ApiKey]) -> None:
 
 
 class KeyRing:
-    """The keys in force: those of the file as it is now. While that cannot be read there is none."""
+    """The keys of the file as it is now. While the file cannot be read, there are none: no key is accepted."""
 
     def __init__(self, path: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises InvalidSettings."""
@@ -99,33 +107,29 @@ class KeyRing:
         self._clock = clock
         self._stamp = _stamp(path)
         self._keys = {key.id: key for key in read_keys(path)}
-        self._looked_at = clock()
+        self._checked_at = clock()
 
     def find(self, token: str) -> ApiKey | None:
-        """The key that the token proves, compared in constant time; None when it proves none."""
-        self._look_again()
+        """The key of which the token has id and secret, compared in constant time; None when there is none."""
+        self._reload_changed_file()
         match = _KEY.fullmatch(token)
         key_id, secret = match.groups() if match else ("", "")
         key = self._keys.get(key_id)
-        proven = hmac.compare_digest(_hash(secret), key.sha256 if key else _NO_HASH)
-        return key if proven else None
+        matches = hmac.compare_digest(_hash(secret), key.sha256 if key else _NO_HASH)
+        return key if matches else None
 
-    def _look_again(self) -> None:
-        if self._clock() - self._looked_at < NOTICED_S:
+    def _reload_changed_file(self) -> None:
+        if self._clock() - self._checked_at < NOTICED_S:
             return
-        self._looked_at = self._clock()
+        self._checked_at = self._clock()
         stamp = _stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
             try:
                 self._keys = {key.id: key for key in read_keys(self._path)}
-            except InvalidSettings as error:  # it may have revoked the very key that asks
+            except InvalidSettings as error:  # the change may have revoked the key of this request
                 logger.error("no API key is accepted: %s", error)
                 self._keys = {}
-
-
-def now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _hash(secret: str) -> str:
@@ -133,7 +137,7 @@ def _hash(secret: str) -> str:
 
 
 def _stamp(path: str) -> tuple[int, int, int]:
-    """What tells one version of the file from the next: it is replaced, never written in place."""
+    """Differs between one version of the file and the next, as a file is replaced and never written in place."""
     try:
         status = os.stat(path)
     except OSError:

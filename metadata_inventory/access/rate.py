@@ -1,4 +1,4 @@
-"""How much work each client may start: a token bucket a client. Pure; the clock is given."""
+"""Limits how many collections each client may start, by a token bucket for each client. Pure; the clock is given."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-MAX_CLIENTS = 100_000
+MAX_CLIENTS = 100_000  # that are remembered; of one more, the client that is longest away is forgotten
 
 
 class Grant(Struct, frozen=True):
-    """What a client was answered. `remaining` whole tokens; `wait_s` until there is one when there was none, else 0."""
+    """Whether a client may start a collection, with the whole tokens that remain.
+
+    `wait_s` is the time until the next token when there was none, otherwise 0.
+    """
 
     allowed: bool
     remaining: int
@@ -19,16 +22,16 @@ class Grant(Struct, frozen=True):
 
 
 class RateLimit:
-    """`rate_per_s` tokens a second, `burst` at most. A client that is not remembered has all of them."""
+    """Each client gets `rate_per_s` tokens per second and keeps at most `burst`. A client that is new has `burst`."""
 
     def __init__(self, rate_per_s: float, burst: int, *, clock: Callable[[], float]) -> None:
         self.rate_per_s = rate_per_s
         self.burst = burst
         self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}  # client → tokens at an instant; oldest use first
+        self._buckets: dict[str, tuple[float, float]] = {}  # client → tokens at an instant; least recently used first
 
     def take(self, client: str) -> Grant:
-        """Take a token, if there is one."""
+        """Take one of the client's tokens, if there is one."""
         now = self._clock()
         tokens, at = self._buckets.pop(client, (float(self.burst), now))
         tokens = min(float(self.burst), tokens + (now - at) * self.rate_per_s)
@@ -41,5 +44,5 @@ class RateLimit:
 
     @property
     def window_s(self) -> int:
-        """Seconds in which an empty bucket is full again."""
+        """Seconds until an empty bucket is full again."""
         return math.ceil(self.burst / self.rate_per_s)

@@ -257,7 +257,7 @@ def _read_network(cidr: str, text: str) -> Network:
 
 
 def _unreadable(text: str, reason: str) -> InvalidSettings:
-    return InvalidSettings(f"The destination to allow {text!r} cannot be read: {reason}.")
+    return InvalidSettings(f"Each item of allow_destinations must be CIDR[:port], not {text!r}: {reason}.")
 
 
 def _contains(outer: Network, inner: Network) -> bool:

@@ -1,4 +1,7 @@
-"""The object graph: alone sees ports and adapters, settings and what they set."""
+"""The composition root: makes the objects of one API worker from the settings, and joins ports to adapters.
+
+No other module knows both a port and its adapter, or both a setting and what it sets.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import os
 import socket
 import time
 import uuid
-from datetime import UTC, datetime
+from typing import Any
 
 import psutil
+from msgspec import Struct
 
 from metadata_inventory.access.keys import KeyRing
 from metadata_inventory.access.rate import RateLimit
+from metadata_inventory.clock import now
 from metadata_inventory.collect.options import CollectorOptions, HeaderLimits, LaneSettings
 from metadata_inventory.collect.pool.lanes import Lanes
 from metadata_inventory.errors import CollectorUnavailable
@@ -29,30 +34,19 @@ from metadata_inventory.web.api.health import ReadinessCheck
 from metadata_inventory.web.http.access import Access
 from metadata_inventory.web.http.handler import RequestCounter, Services
 
-# What is left to do for a request when its collection has ended: reading the record and sending it.
-ANSWER_S = 1.0
-
-
-# An attempt may wait for its host's gap or in isolation, but not for ever: at most so many times a collection's time.
+ANSWER_S = 1.0  # for a request whose collection has ended: to read its record and send it
+# An attempt may wait for its host's gap or in isolation, but at most for this many times `collect_timeout_s`.
 LONGEST_ATTEMPT = 20
 
 
 class Service:
-    """Everything that one API process has. Made, started and closed on the loop that it runs on."""
+    """The objects of one API worker. Made, started and closed on the event loop that they run on."""
 
     def __init__(self, settings: Settings) -> None:
         if settings.mongo_uri is None:
-            raise ValueError("a service is given the URI of its database, the embedded one's too")
+            raise ValueError("mongo_uri must be set; for the embedded database too")
         destinations = destinations_of(settings)
-        policy = CollectPolicy(
-            max_attempts=settings.max_attempts,
-            retry_base_s=settings.retry_base_s,
-            retry_max_s=settings.retry_max_s,
-            retry_after_max_s=settings.retry_after_max_s,
-            failure_ttl_s=settings.failure_ttl_s,
-            freshness_s=settings.freshness_s,
-            rules=destinations.fingerprint,
-        )
+        policy = CollectPolicy(rules=destinations.fingerprint, **_shared(CollectPolicy, settings))
         self._grace_s = settings.shutdown_grace_s
         self._store = MongoStore(
             settings.mongo_uri,
@@ -61,16 +55,7 @@ class Service:
             lease_ms=round(settings.lease_s * 1000),
         )
         gate = MemoryGate(settings.lane_body_bytes)
-        self._lanes = Lanes(
-            _collector_options(settings, destinations),
-            LaneSettings(
-                lanes=settings.lanes,
-                capacity=settings.lane_capacity,
-                per_host=settings.host_concurrency,
-                host_gap_ms=round(settings.host_gap_s * 1000),
-            ),
-            gate.wait_open,
-        )
+        self._lanes = Lanes(collector_options(settings, destinations), lane_settings(settings), gate.wait_open)
         self._dispatcher = Dispatcher(
             self._store,
             self._store,
@@ -99,7 +84,7 @@ class Service:
         )
 
     async def start(self) -> None:
-        """Start the lanes, then take up work. The database may come later. Raises StartError."""
+        """Start the lanes, then claim jobs. The database may still be away. Raises StartError."""
         self._store.start()
         await self._lanes.start()
         self._dispatcher.start()
@@ -111,7 +96,7 @@ class Service:
         await self._store.check()
 
     async def close(self) -> None:
-        """Let running collections end within the grace, end every child, then give back what they had left."""
+        """Let running collections finish within the grace, end every lane process, then release unfinished jobs."""
         await self._dispatcher.stop(self._grace_s)
         await self._lanes.close()
         await self._dispatcher.release_unfinished()
@@ -130,7 +115,7 @@ def _access(settings: Settings) -> Access:
 
 
 def destinations_of(settings: Settings) -> DestinationPolicy:
-    """Where this process may connect, on this host as it is now."""
+    """The destination policy of the settings, with this host's addresses as they are now."""
     allow = (*settings.allow_destinations, *(LOOPBACK if settings.allow_loopback else ()))
     return DestinationPolicy.parse(allow, own_addresses=read_own_addresses())
 
@@ -138,35 +123,26 @@ def destinations_of(settings: Settings) -> DestinationPolicy:
 def read_own_addresses() -> list[str]:
     """The addresses of this host's interfaces; link-local ones of IPv6 with their zone.
 
-    Read once, at the start: one that comes later is noticed when it is dialled, by `collect.curl_options.is_own`.
+    Read once, at the start. `collect.engine.curl_options.is_own` notices an address that is added later, when it is
+    connected to.
     """
     interfaces = psutil.net_if_addrs().values()
-    return [one.address for known in interfaces for one in known if one.family in (socket.AF_INET, socket.AF_INET6)]
+    families = (socket.AF_INET, socket.AF_INET6)
+    return [own.address for addresses in interfaces for own in addresses if own.family in families]
 
 
-def now() -> datetime:
-    """This moment in UTC, in whole milliseconds as the database keeps it."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
-def _collector_options(settings: Settings, destinations: DestinationPolicy) -> CollectorOptions:
+def collector_options(settings: Settings, destinations: DestinationPolicy) -> CollectorOptions:
     return CollectorOptions(
         destinations=destinations,
-        user_agent=settings.user_agent,
-        deadline_ms=round(settings.collect_timeout_s * 1000),
-        connect_timeout_ms=round(settings.connect_timeout_s * 1000),
-        resolve_timeout_ms=round(settings.resolve_timeout_s * 1000),
-        low_speed_bytes_per_s=settings.low_speed_bytes_per_s,
-        low_speed_time_ms=settings.low_speed_s * 1000,
-        max_redirects=settings.max_redirects,
-        max_body_bytes=settings.max_body_bytes,
-        max_wire_bytes=settings.max_wire_bytes,
-        max_per_host=settings.host_concurrency,
-        headers=HeaderLimits(max_lines=settings.max_header_lines, max_total_bytes=settings.max_header_bytes),
-        max_bodies_bytes=settings.lane_body_bytes,
-        max_data_bytes=settings.lane_memory_bytes,
-        ca_file=settings.ca_file,
-        tls_verify=settings.tls_verify,
-        allow_http3=settings.allow_http3,
+        headers=HeaderLimits(**_shared(HeaderLimits, settings)),
+        **_shared(CollectorOptions, settings),
     )
+
+
+def lane_settings(settings: Settings) -> LaneSettings:
+    return LaneSettings(**_shared(LaneSettings, settings))
+
+
+def _shared(kind: type[Struct], settings: Settings) -> dict[str, Any]:
+    """The values of the settings whose names the fields of `kind` have."""
+    return {name: getattr(settings, name) for name in kind.__struct_fields__ if name in Settings.__struct_fields__}

@@ -1,4 +1,7 @@
-"""Logging to stderr: a line a record, with time (UTC), level, process id, logger, message and the fields of `extra`."""
+"""Logging to stderr, each record on one line: time (UTC), level, process id, logger, message, fields of `extra`.
+
+A record never takes two lines, whatever text it quotes, and no text reaches a terminal with control characters.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ import re
 import sys
 import time
 
-# What every record has: anything else came in by `extra`.
+# The attributes that every record has; any other is a field of `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# Text from outside must not look like a record of its own (CWE-117), nor steer a terminal.
+# Text from outside must not look like another record (CWE-117), nor control a terminal.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class LineFormatter(logging.Formatter):
-    """A record as one line; a traceback's line ends are written out as \\n."""
+    """Formats a record as one line; the line ends of a traceback are written as \\n."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -32,13 +35,13 @@ class LineFormatter(logging.Formatter):
 
 
 def set_up(level: str) -> None:
-    """Send every record of this process from `level` on to stderr."""
+    """Write every record of this process of at least `level` to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # At DEBUG the driver writes whole commands and replies: cookies and pages of what was collected.
+    # At DEBUG the driver logs whole commands and replies, with the cookies and pages that were collected.
     logging.getLogger("pymongo").setLevel(logging.WARNING)
-    # Of a request that is no HTTP, Tornado quotes the line at INFO: a key that was pasted with a control character.
+    # At INFO Tornado quotes a request line that is not HTTP, which can be an API key with a control character in it.
     logging.getLogger("tornado.general").setLevel(logging.WARNING)

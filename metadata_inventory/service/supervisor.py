@@ -1,12 +1,12 @@
-"""The supervisor: the process that people start. It serves nothing itself and keeps alive what does.
+"""The supervisor: the process that `metadata-inventory serve` starts. It starts and restarts all others.
 
-    supervisor ─┬─ database   (only without MONGO_URI; tethered: ends with the supervisor)
-                ├─ worker 1   (inherits the listening sockets; ends when its standard input does)
+    supervisor ─┬─ database   (only without MONGO_URI; its parent-death watch ends it with the supervisor)
+                ├─ worker 1   (inherits the listening sockets; ends when its standard input ends)
                 └─ worker N
 
-Everything is started from the main thread, on whose life the tether hangs. No child is given the environment's secrets.
-An end that is asked for (SIGTERM, SIGINT, SIGHUP) goes from the outside in: workers first, which finish their requests,
-the database last.
+Every child is started from the main thread, since the database's parent-death watch reacts to the end of the thread
+that started it. No child gets secrets of the environment. On SIGTERM, SIGINT and SIGHUP the workers are ended first,
+so that they finish their requests, and the database last.
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ from metadata_inventory import __version__
 from metadata_inventory.environment import clean_environment
 from metadata_inventory.errors import AddressInUse, EmbeddedDatabaseFailed, WorkersFailed
 from metadata_inventory.model.destinations import LOOPBACK
-from metadata_inventory.service.processes import ReadySignal, SupervisedProcess, WorkerOrder, reap_strangers
-from metadata_inventory.service.settings import Settings, redacted
+from metadata_inventory.service.kubernetes import find_service_variables
+from metadata_inventory.service.processes import ReadySignal, SupervisedProcess, WorkerInput, reap_orphans
+from metadata_inventory.service.settings import Settings
 from metadata_inventory.storage.embedded.database import EmbeddedDatabase
+from metadata_inventory.storage.mongo_uri import redact_uri
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# What `signal.signal` takes and gives back.
+# What `signal.signal` takes and returns.
 Handler = Callable[[int, FrameType | None], object] | int | None
 
 BACKLOG = 1024
 DATABASE_GRACE_S = 10.0
-# Beyond `shutdown_grace_s`, at which a worker itself cuts requests off: it still has to end its children and give back
-# what it has claimed.
+# After `shutdown_grace_s` a worker cuts off its requests. It has this time to end its lane processes and to release
+# the jobs that it has claimed.
 WORKER_MARGIN_S = 6.0
-# Of each worker, before any of them was ready. A start that fails takes a second or two; at worst, when collectors'
-# processes hang instead of ending, a minute and a half.
+# How often each worker is started before any of them has been ready. A start that fails takes a second or two; when
+# lane processes hang instead of ending, at most a minute and a half.
 FIRST_STARTS = 5
 
 
@@ -64,47 +66,50 @@ class Supervisor:
         self._readiness = ReadySignal()
 
     def run(self) -> int:
-        """Start everything, keep it running until a signal asks for the end, end everything; the exit status.
+        """Start everything, keep it running until a signal requests the stop, stop everything. Returns the exit status.
 
-        Raises StartError; whatever was started has ended then.
+        Raises StartError; everything that was started has ended by then.
         """
         with Signals() as signals:
             try:
                 self._start(signals)
-                self._keep(signals)
+                self._keep_running(signals)
             except EmbeddedDatabaseFailed:
-                if not signals.end_asked:
+                if not signals.stop_requested:
                     raise
             finally:
-                self._end(signals)
+                self._stop(signals)
                 self._readiness.close()
         return 0
 
     def _start(self, signals: Signals) -> None:
-        log.info("metadata-inventory %s", __version__)
-        _warn_of_exceptions(self._settings)
+        logger.info("metadata-inventory %s", __version__)
+        if variables := find_service_variables(os.environ):
+            logger.info("set by Kubernetes for a Service, and not taken as settings: %s", ", ".join(variables))
+        _warn_of_allowed_destinations(self._settings)
         if self._settings.mongo_uri is None:
             self._database = EmbeddedDatabase(self._settings.data_dir, environ=self._environ)
-            self._database.lock(cancelled=lambda: signals.end_asked)
+            self._database.lock(cancelled=lambda: signals.stop_requested)
             self._start_database(self._database, signals)
         else:
-            log.info("records are kept in %s", redacted(self._settings.mongo_uri))
-        self._sockets = listen(self._settings.host, self._settings.port)  # nobody is let in without a password
+            logger.info("records are kept in %s", redact_uri(self._settings.mongo_uri))
+        # Not earlier: until now the embedded database may have asked for no password.
+        self._sockets = listen(self._settings.host, self._settings.port)
         for number in range(1, self._settings.processes + 1):
             worker = SupervisedProcess(f"worker {number}", partial(self._spawn_worker, number))
             self._workers.append(worker)
-            worker.tend()
+            worker.restart_if_due()
         if self._settings.keys_file is None and not _is_loopback(self._sockets):
-            log.warning("whoever reaches %s may read and collect: no API keys are asked for", self._settings.host)
+            logger.warning("anyone who reaches %s may read and collect: no API keys are asked for", self._settings.host)
             if not self._settings.client_rate_per_s:
-                log.warning("and as much as they like: client_rate_per_s sets no limit")
-        log.info("listening on %s", url_of(self._settings.host, self._sockets[0].getsockname()[1]))
+                logger.warning("they may collect without limit: client_rate_per_s sets no limit")
+        logger.info("listening on %s", url_of(self._settings.host, self._sockets[0].getsockname()[1]))
 
     def _start_database(self, database: EmbeddedDatabase, signals: Signals) -> None:
-        database.start(cancelled=lambda: signals.end_asked)
+        database.start(cancelled=lambda: signals.stop_requested)
         self._settings = msgspec.structs.replace(self._settings, mongo_uri=database.uri)
         self._database_process = SupervisedProcess("embedded database", database.spawn, process=database.process)
-        log.info("records are kept in %s by the embedded database on port %d", database.data_dir, database.port)
+        logger.info("records are kept in %s by the embedded database on port %d", database.data_dir, database.port)
 
     def _spawn_worker(self, number: int) -> subprocess.Popen[bytes]:
         fds = tuple(listening.fileno() for listening in self._sockets)
@@ -113,67 +118,72 @@ class Supervisor:
             stdin=subprocess.PIPE,
             env=self._environ,
             pass_fds=(*fds, self._readiness.writer),
-            process_group=0,  # Ctrl-C in a terminal is for the supervisor, which lets workers finish
+            process_group=0,  # Ctrl-C in a terminal is for the supervisor alone, which lets workers finish
         )
         assert process.stdin is not None
-        order = WorkerOrder(number=number, socket_fds=fds, ready_fd=self._readiness.writer, settings=self._settings)
-        with contextlib.suppress(BrokenPipeError):  # it has ended already, and `tend` will notice
-            process.stdin.write(msgspec.json.encode(order) + b"\n")
+        worker_input = WorkerInput(
+            number=number, socket_fds=fds, ready_fd=self._readiness.writer, settings=self._settings
+        )
+        with contextlib.suppress(BrokenPipeError):  # it has ended already; `restart_if_due` will notice
+            process.stdin.write(msgspec.json.encode(worker_input) + b"\n")
             process.stdin.flush()
         return process
 
-    def _kept(self) -> list[SupervisedProcess]:
+    def _children(self) -> list[SupervisedProcess]:
         return [*([] if self._database_process is None else [self._database_process]), *self._workers]
 
-    def _keep(self, signals: Signals) -> None:
-        while not signals.end_asked:
-            waits = [wait_s for kept in self._kept() if (wait_s := kept.tend()) is not None]
-            reap_strangers({kept.process.pid for kept in self._kept() if kept.process is not None})
-            # Whoever was ready once may have lost what it needs for a while; what never was has a mistake in it.
-            if not self._readiness.reached() and all(worker.ends >= FIRST_STARTS for worker in self._workers):
+    def _keep_running(self, signals: Signals) -> None:
+        while not signals.stop_requested:
+            waits = [wait_s for child in self._children() if (wait_s := child.restart_if_due()) is not None]
+            reap_orphans({child.process.pid for child in self._children() if child.process is not None})
+            # A worker that was ready once may lack something for a while. When none ever was, more starts do not help.
+            if not self._readiness.received() and all(worker.failures >= FIRST_STARTS for worker in self._workers):
                 raise WorkersFailed
             signals.wait(min(waits, default=None))
 
-    def _end(self, signals: Signals) -> None:
+    def _stop(self, signals: Signals) -> None:
         for listening in self._sockets:
             listening.close()
         if self._workers:
-            log.info("ending")
+            logger.info("ending")
         for worker in self._workers:
             worker.terminate()
         deadline = time.monotonic() + self._settings.shutdown_grace_s + WORKER_MARGIN_S
         while any(worker.process is not None and worker.process.poll() is None for worker in self._workers):
             remaining_s = deadline - time.monotonic()
-            if remaining_s <= 0 or signals.hurry_asked:
+            if remaining_s <= 0 or signals.immediate_stop_requested:
                 break
             signals.wait(remaining_s)
         for worker in self._workers:
-            worker.end(deadline=time.monotonic())
+            worker.stop(deadline=time.monotonic())
         if self._database is not None:
-            self._database.stop(grace_s=0 if signals.hurry_asked else DATABASE_GRACE_S)
-        log.info("ended")
+            self._database.stop(grace_s=0 if signals.immediate_stop_requested else DATABASE_GRACE_S)
+        logger.info("ended")
 
 
 class Signals:
-    """Signals as something to wait for. One asks for the end; a second one asks to hurry."""
+    """Makes signals something to wait for. The first one requests the stop, a second one a stop without delay."""
 
     def __init__(self) -> None:
-        self._asked = 0
+        self._requests = 0
         self._reader, self._writer = socket.socketpair()
         self._selector = selectors.DefaultSelector()
         self._previous: dict[signal.Signals, Handler] = {}
         self._previous_fd = -1
 
     @property
-    def end_asked(self) -> bool:
-        return self._asked > 0
+    def stop_requested(self) -> bool:
+        return self._requests > 0
 
     @property
-    def hurry_asked(self) -> bool:
-        return self._asked > 1
+    def immediate_stop_requested(self) -> bool:
+        return self._requests > 1
 
     def wait(self, timeout_s: float | None) -> None:
-        """Until a signal comes (a child's end is one), at most `timeout_s`. One that came before the call counts."""
+        """Wait until a signal arrives, at most `timeout_s`.
+
+        The end of a child is one. One that arrived before the call, and after the last, ends the wait at once.
+        """
         if self._selector.select(timeout_s):
             with contextlib.suppress(BlockingIOError):
                 while self._reader.recv(4096):
@@ -185,8 +195,8 @@ class Signals:
         self._selector.register(self._reader, selectors.EVENT_READ)
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
-                self._previous[number] = signal.signal(number, self._ask)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored; that is to stay
+                self._previous[number] = signal.signal(number, self._count_request)
         # Without a handler of Python's own, the wakeup descriptor is not written to.
         self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         return self
@@ -201,27 +211,27 @@ class Signals:
         self._reader.close()
         self._writer.close()
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked += 1
+    def _count_request(self, number: int, frame: FrameType | None) -> None:
+        self._requests += 1
 
 
 def _is_loopback(sockets: Sequence[socket.socket]) -> bool:
     return all(ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback for listening in sockets)
 
 
-def _warn_of_exceptions(settings: Settings) -> None:
+def _warn_of_allowed_destinations(settings: Settings) -> None:
     if settings.allow_loopback:
-        log.warning(
-            "allow_loopback is on: whoever may submit a URL reaches EVERY service of this host on %s, on every port, "
-            "the database among them; for development only",
+        logger.warning(
+            "allow_loopback is on: clients that submit URLs reach EVERY service of this host on %s, on every port, the "
+            "database among them; for development only",
             " and ".join(LOOPBACK),
         )
     if settings.allow_destinations:
-        log.warning("allow_destinations is set: URLs may also lead to %s", ", ".join(settings.allow_destinations))
+        logger.warning("allow_destinations is set: URLs may also lead to %s", ", ".join(settings.allow_destinations))
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets on every address of the host (a name may have two), all on one port. Raises AddressInUse."""
+    """Listening sockets on every address of the host (a name can have two), all on one port. Raises AddressInUse."""
     from tornado.netutil import bind_sockets
 
     try:

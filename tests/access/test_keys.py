@@ -1,3 +1,5 @@
+"""API keys: made, listed and revoked on the command line, and checked against the file as it changes."""
+
 from __future__ import annotations
 
 import os
@@ -6,12 +8,14 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from metadata_inventory.access.keys import NOTICED_S, KeyRing, Scope, make_key, now, read_keys, write_keys
-from metadata_inventory.cli import keys as keys_file
+from metadata_inventory.access.keys import NOTICED_S, KeyRing, Scope, make_key, read_keys, write_keys
+from metadata_inventory.cli.keys import add_key
+from metadata_inventory.clock import now
 from metadata_inventory.errors import InvalidSettings
 from tests.support.running import environment
 
@@ -53,8 +57,13 @@ def test_key_is_made_listed_and_revoked_on_the_command_line(tmp_path: Path) -> N
 def test_commands_at_once_undo_nothing_of_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(tmp_path / "keys.json")
     with ThreadPoolExecutor(16) as threads:
-        assert list(threads.map(lambda name: keys_file.add(file, str(name), None), range(50))) == [0] * 50
+        assert list(threads.map(lambda name: add_key(file, str(name), None), range(50))) == [0] * 50
     assert {key.name for key in read_keys(file)} == {str(name) for name in range(50)}
+
+
+def test_time_of_a_key_is_in_whole_seconds() -> None:
+    made_at = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+    assert make_key("a", [Scope.READ], made_at)[0].created_at == made_at.replace(microsecond=0)
 
 
 def test_file_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -123,4 +132,5 @@ def test_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None) -> 
         read_keys(file)
     status, _, complaint = run("list", "--file", str(file))
     assert status == 1
-    assert complaint.startswith("error: The keys file")
+    assert complaint.startswith(f"error: The keys file {file} ")
+    assert "$" not in complaint, "no library's phrase"

@@ -1,3 +1,5 @@
+"""The token bucket of each client."""
+
 from __future__ import annotations
 
 import pytest

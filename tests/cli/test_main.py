@@ -1,4 +1,4 @@
-"""The command line: what it explains, what it refuses and how, and that it is light to import."""
+"""The command line: its help, its refusals, and that importing it imports nothing of weight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metadata_inventory import __version__
-from metadata_inventory.cli.main import FLAGS
+from metadata_inventory.cli.serve import FLAGS
 from tests.support.running import environment
 
 pytestmark = pytest.mark.timeout(60)
@@ -35,7 +35,7 @@ def test_version_is_told() -> None:
 def test_help_of_serve_shows_the_settings_with_variable_and_default() -> None:
     shown = " ".join(run("serve", "--help", COLUMNS="400").stdout.split())
     for words in (
-        "--host HOST Address or name to listen on",
+        "--host HOST Address or host name to listen on",
         "INVENTORY_HOST; default: 127.0.0.1",
         "--port PORT",
         "INVENTORY_PORT; default: 8000",
@@ -56,15 +56,18 @@ def test_help_of_serve_shows_the_settings_with_variable_and_default() -> None:
 
 
 def test_no_flag_carries_the_mongo_uri() -> None:
-    """Every user of the machine reads the command line of a process."""
+    """Every user of the machine can read the command line of a process."""
     assert "mongo_uri" not in FLAGS
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--port", "x"], "error: --port: Expected `int`. [invalid_settings]\n"),
-        (["--processes", "0"], "error: --processes: Expected `int` >= 1. [invalid_settings]\n"),
+        (["--port", "x"], 'error: --port: port must be a whole number from 0 to 65535, not "x". [invalid_settings]\n'),
+        (
+            ["--processes", "0"],
+            'error: --processes: processes must be a whole number from 1 to 256, not "0". [invalid_settings]\n',
+        ),
         (
             ["--config", "absent.toml"],
             "error: The configuration file absent.toml cannot be read: No such file or directory. [invalid_settings]\n",
@@ -92,7 +95,7 @@ def test_wrong_call_is_explained_with_status_2(arguments: list[str]) -> None:
 
 
 def test_entry_points_import_nothing_of_the_service() -> None:
-    """multiprocessing's forkserver imports `__main__` into every collector."""
+    """multiprocessing's forkserver imports `__main__` into every lane process."""
     program = (
         "import sys, metadata_inventory.__main__\n"
         "print([name for name in ('tornado', 'pymongo', 'pycurl', 'msgspec', 'argparse') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""The commands that ask a running service, against servers that answer something else."""
+"""The commands that send requests to a service, when something else answers, or something goes wrong midway."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PUT_BACK = b'{"requeued": 200, "more": true, "failed_before": "2026-01-02T03:04:
 
 @contextmanager
 def server(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Gives one answer a connection, in turn; where it listens, and the requests as they came."""
+    """Serves one connection with each answer, in turn. Yields its URL, and the requests in a list."""
     requests: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -70,7 +70,7 @@ def test_wrong_service_is_a_wrong_call(command: str, service: str) -> None:
     assert (status, output) == (2, "")
     assert complaint.startswith("usage: ")
     assert complaint.splitlines()[-1].endswith(
-        f"error: argument --service: {service!r} is no URL of a service; one is http://HOST or http://HOST:PORT"
+        f"error: argument --service: it must be http://HOST or http://HOST:PORT, not {service!r}"
     )
 
 
@@ -83,11 +83,11 @@ def test_wrong_service_is_a_wrong_call(command: str, service: str) -> None:
         (answer(b'{"det', b"503 Busy", length=100), "answered with status 503."),
         (answer(b'{"detail": 1}', b"404 Not Found"), "answered with status 404."),
         (answer(b"[]", b"404 Not Found"), "answered with status 404."),
-        (answer(b"<html>"), "is it another one"),
-        (answer(b'{"status": "ok"}'), "is it another one"),
-        (answer(b"[1, 2]"), "is it another one"),
-        (answer(b"\xff"), "is it another one"),
-        (answer(b"[" * 100_000), "is it another one"),
+        (answer(b"<html>"), "it is another program"),
+        (answer(b'{"status": "ok"}'), "it is another program"),
+        (answer(b"[1, 2]"), "it is another program"),
+        (answer(b"\xff"), "it is another program"),
+        (answer(b"[" * 100_000), "it is another program"),
     ],
 )
 @pytest.mark.parametrize("command", [("queue",), ("queue", "--json"), ("requeue",)])
@@ -137,6 +137,14 @@ def test_requeue_that_is_broken_off_tells_what_is_certain(lost: bytes, told: str
     assert output.startswith(told)
 
 
+def test_service_that_cannot_be_reached_is_named_with_the_reason() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        service = f"http://127.0.0.1:{free.getsockname()[1]}"
+    complaint = f"error: {service} does not answer: Connection refused.\n"
+    assert run("queue", service) == (1, "", complaint)
+    assert run("requeue", service) == (1, "0 put back\n", complaint), "certainly none"
+
+
 def test_what_is_no_key_is_not_repeated() -> None:
     status, _, complaint = run("queue", "http://127.0.0.1:9", METADATA_INVENTORY_TOKEN="needle\nneedle")
-    assert (status, complaint) == (1, "error: METADATA_INVENTORY_TOKEN holds no API key.\n")
+    assert (status, complaint) == (1, "error: METADATA_INVENTORY_TOKEN must be an API key; it is not shown here.\n")

@@ -11,9 +11,9 @@ import pytest
 from backports import zstd
 
 from metadata_inventory.collect.engine import entry
-from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, Outcome
 from metadata_inventory.model.destinations import DestinationPolicy
+from tests.support.options import collector_options
 from tests.support.origin import Origin
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")  # that the origin answers for
@@ -39,7 +39,7 @@ class Collecting:
     def start(self, **options: Any) -> Collecting:
         entry.stop()
         self.options |= options
-        entry.start(CollectorOptions(**self.options))
+        entry.start(collector_options(**self.options))
         self._started = True
         return self
 

@@ -31,7 +31,7 @@ URLS: Final = (
     "about:x",
 )
 CODINGS: Final = ("gzip", "deflate", "br", "zstd", "gzip, br", "deflate, gzip", "zstd, zstd", "br, deflate, gzip")
-SMALL: Final = HeaderLimits(max_lines=40, max_line_bytes=400, max_total_bytes=2_000)
+SMALL: Final = HeaderLimits(max_header_lines=40, max_line_bytes=400, max_header_bytes=2_000)
 DECODED_BYTES: Final = 100_000
 
 Target = Callable[[bytes], None]
@@ -46,7 +46,7 @@ def read_headers(data: bytes) -> None:
         reader.feed(line)
         if reader.violation is None and len(reader.headers) + len(reader.trailers) > before:
             _holds_its_bytes((reader.trailers or reader.headers)[-1], line.partition(b":")[2].strip(b" \t\r\n"))
-    assert len(reader.headers) + len(reader.trailers) <= SMALL.max_lines
+    assert len(reader.headers) + len(reader.trailers) <= SMALL.max_header_lines
     assert not reader.complete or (reader.final and 100 <= reader.status_code <= 999)
     assert not reader.complete or reader.http_version.startswith("HTTP/")
     _can_be_stored((reader.reason, reader.headers, reader.trailers))

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from metadata_inventory.collect.engine.engine import Engine
-from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
 from metadata_inventory.model.destinations import DestinationPolicy
 from metadata_inventory.model.urls import NormalizedUrl
 from tests.hostile.trap import ORIGIN, Trap
+from tests.support.options import collector_options
 from tests.support.origin import Origin
 
 DEADLINE_S = 20.0
@@ -64,7 +64,7 @@ class Collector:
     """A lane process's engine, run in this process. Connections are kept between collections."""
 
     def __init__(self) -> None:
-        self.options: dict[str, Any] = {"deadline_ms": 5_000}
+        self.options: dict[str, Any] = {"collect_timeout_s": 5.0}
         self.resolve: Callable[[str], tuple[str, ...]] = Zone()
         self._engine: Engine | None = None
 
@@ -101,7 +101,7 @@ class Collector:
 
     def _exchange(self, *orders: CollectionOrder) -> tuple[tuple[str, Outcome], ...]:
         if self._engine is None:
-            self._engine = Engine(CollectorOptions(**self.options), resolve=lambda host: self.resolve(host))
+            self._engine = Engine(collector_options(**self.options), resolve=lambda host: self.resolve(host))
         return self._engine.advance(orders, (), 50)
 
     def start_anew(self) -> None:

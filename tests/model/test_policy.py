@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from metadata_inventory.errors import InvalidSettings
 from metadata_inventory.model.capture import Capture, FailureCode, Header
 from metadata_inventory.model.policy import fullness, retryable
-from metadata_inventory.service.settings import load
+from metadata_inventory.service.setting_sources import load
 from tests.support.builders import FETCHED_AT, a_capture, a_failure, a_policy, a_url
 
 POLICY = replace(a_policy(), retry_base_s=2, retry_max_s=5, rules="a")
@@ -43,7 +43,9 @@ def test_each_code_gets_its_attempts_and_no_more(code: FailureCode) -> None:
 def test_setting_bounds_the_attempts_and_takes_no_more_than_it_can_grant() -> None:
     most = max(ATTEMPTS.values())
     assert load(None, {"INVENTORY_MAX_ATTEMPTS": str(most)}, {}).max_attempts == most
-    with pytest.raises(InvalidSettings, match=f"INVENTORY_MAX_ATTEMPTS: Expected `int` <= {most}"):
+    with pytest.raises(
+        InvalidSettings, match=f"INVENTORY_MAX_ATTEMPTS: max_attempts must be a whole number from 1 to {most}, not "
+    ):
         load(None, {"INVENTORY_MAX_ATTEMPTS": str(most + 1)}, {})
     assert replace(POLICY, max_attempts=1).retry_delay_s(FailureCode.DNS_ERROR, 1, 0) is None
 

@@ -229,7 +229,7 @@ CASES = (
         does="sends a byte of its body now and then",
         says="`time`, before the deadline: it is slower than the least speed",
         serve=answers(OK + b"\r\n", then=lambda conversation: conversation.drip(b"x" * 10_000, 0.3)),
-        options={"low_speed_time_ms": 1_000},
+        options={"low_speed_s": 1},
         expect=page(truncated="time"),
     ),
     Case(

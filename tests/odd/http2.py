@@ -180,7 +180,7 @@ CASES = (
         before=("/first",),
         at_once=answer.LARGE_BODIES,
         deadline_ms=20_000,
-        options={"max_bodies_bytes": 8 * MIB},
+        options={"lane_body_bytes": 8 * MIB},
         grows_mib=64,
     ),
     http2(

@@ -14,7 +14,6 @@ import pytest
 
 from metadata_inventory.collect.engine.body_budget import BodyBudget
 from metadata_inventory.collect.engine.hop import Hop
-from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import Capture, Exchange, FailureCode, Outcome
 from tests.collect.conftest import Collecting
 from tests.odd.case import MIB, Case, failure, page
@@ -22,6 +21,7 @@ from tests.odd.catalogue import CASES, tables
 from tests.odd.certificates import authority_pem
 from tests.odd.server import OddServer, answers, keeps_answering, whole
 from tests.odd.weighing import weigh
+from tests.support.options import collector_options
 
 MARGIN_S = 1.0  # for the collector to notice that the time is over, on a busy machine
 BUFFER_BYTES = 64 * 1024  # libcurl's, as `collect.curl_options` sets it
@@ -38,7 +38,7 @@ def ca_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 def options_of(case: Case, ca_file: str) -> dict[str, Any]:
     """What can be said in JSON; destinations are the fixture's."""
     trust = {"ca_file": ca_file} if case.trusting else {}
-    return {"deadline_ms": case.deadline_ms} | trust | dict(case.options)
+    return {"collect_timeout_s": case.deadline_ms / 1000} | trust | dict(case.options)
 
 
 class Held:
@@ -75,9 +75,9 @@ def test_an_odd_server(case: Case, collecting: Collecting, ca_file: str, monkeyp
     deadline_s = case.deadline_ms / 1000
     assert elapsed_s < deadline_s + (MARGIN_S if case.waits else 0)
     assert elapsed_s > deadline_s * 0.9 or not case.waits
-    options = CollectorOptions(**collecting.options)
+    options = collector_options(**collecting.options)
     # Past the lane's budget there may be one body, decoded and still coded, and what libcurl hands over at once.
-    assert held.most <= options.max_bodies_bytes + 2 * options.max_body_bytes + BUFFER_BYTES
+    assert held.most <= options.lane_body_bytes + 2 * options.max_body_bytes + BUFFER_BYTES
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -96,7 +96,7 @@ def test_outcomes_that_are_not_handed_over_yet_count_as_held(
     """64 bodies that do not compress are taken in faster than they are handed over, 4 MiB at a time."""
     limit, count, noise = 16 * MIB, 64, random.Random(1).randbytes(MIB)
     held = Held(monkeypatch)
-    collecting.start(max_bodies_bytes=limit)
+    collecting.start(lane_body_bytes=limit)
     with OddServer(keeps_answering(whole(body=noise))) as server:
         orders = [collecting.order(f"http://127.0.0.1:{server.port}/") for _ in range(count)]
         got = collecting.advance(*orders)

@@ -1,4 +1,4 @@
-"""What settings and this host make of the rules for destinations, and a service without collectors."""
+"""What the composition root makes: destination policy, options of the lanes, and a service whose lanes do not start."""
 
 from __future__ import annotations
 
@@ -9,22 +9,31 @@ import socket
 import uuid
 from ipaddress import ip_address
 
+import msgspec
 import pytest
 
 from metadata_inventory.collect.engine import entry
+from metadata_inventory.collect.options import CollectorOptions, HeaderLimits, LaneSettings
 from metadata_inventory.errors import CollectorUnavailable
 from metadata_inventory.model.capture import CollectionOrder
 from metadata_inventory.model.destinations import DestinationPolicy
-from metadata_inventory.service.bootstrap import Service, destinations_of, read_own_addresses
+from metadata_inventory.service.bootstrap import (
+    Service,
+    collector_options,
+    destinations_of,
+    lane_settings,
+    read_own_addresses,
+)
 from metadata_inventory.service.settings import Settings
 from tests.collect.pool.lanes import children
 from tests.support.waiting import wait_until_async
 
+OPTIONS = [CollectorOptions, HeaderLimits, LaneSettings]
 REFUSED = "http://127.0.0.1/"
 
 
 def outward(family: socket.AddressFamily, ip: str) -> str | None:
-    """The address that this host would use towards another; nothing is sent."""
+    """The address from which this host would connect to `ip`, None without a route. Nothing is sent."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.connect((ip, 9))
@@ -71,6 +80,22 @@ def test_loopback_switch_adds_to_the_destinations() -> None:
     assert both.allows_address("127.0.0.1", 9)
 
 
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_each_option_is_a_setting_or_has_a_default_and_never_both(kind: type[msgspec.Struct]) -> None:
+    given = {"destinations", "headers"}  # made from settings, not copied
+    for field in msgspec.structs.fields(kind):
+        assert field.required == (field.name in given or field.name in Settings.__struct_fields__), field.name
+
+
+def test_options_have_the_values_of_the_settings() -> None:
+    settings = Settings(
+        collect_timeout_s=1.5, max_header_lines=20, lane_body_bytes=1 << 20, lane_capacity=7, host_concurrency=3
+    )
+    options, lanes = collector_options(settings, DestinationPolicy()), lane_settings(settings)
+    assert (options.collect_timeout_s, options.lane_body_bytes, options.headers.max_header_lines) == (1.5, 1 << 20, 20)
+    assert (lanes.lane_capacity, lanes.host_concurrency, options.host_concurrency) == (7, 3, 3)
+
+
 def test_service_whose_collectors_do_not_start_is_not_ready_until_they_do(
     mongo_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,7 +106,7 @@ def test_service_whose_collectors_do_not_start_is_not_ready_until_they_do(
         return False
 
     async def is_not_ready() -> bool:
-        with contextlib.suppress(CollectorUnavailable):  # the lane notices when something is to be collected
+        with contextlib.suppress(CollectorUnavailable):  # the lane notices only when it has something to collect
             await service._lanes.collect(CollectionOrder(token=uuid.uuid4().hex, url=REFUSED), "127.0.0.1")
         return not await is_ready()
 
@@ -90,7 +115,7 @@ def test_service_whose_collectors_do_not_start_is_not_ready_until_they_do(
         try:
             await wait_until_async(is_ready, 10)
             with monkeypatch.context() as patched:
-                patched.setattr(entry, "start", os.abort)  # pickled by name: it is the child that cannot start
+                patched.setattr(entry, "start", os.abort)  # pickled by name: the child process aborts, not this one
                 children()[0].kill()
                 await wait_until_async(is_not_ready, 20)
             await wait_until_async(is_ready, 20)

@@ -1,4 +1,4 @@
-"""Each bound on what an origin may make the service take, as a setting of the running program."""
+"""Each limit on what an origin can make the service read, set in the running program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BOUNDS = {
     "INVENTORY_MAX_ATTEMPTS": "1",
 }
 OK = b"HTTP/1.1 200 OK\r\n"
-# What a transfer that is not cut off for its speed takes; a collection needs no more than a few seconds beside it.
+# How long a transfer takes that is not ended for its speed. Everything else in a collection takes a few seconds.
 SLOWEST_S = 25
 
 
@@ -84,7 +84,7 @@ def stalled(origin: Origin, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "told"),
+    ("script", "status", "expected"),
     [
         (page_of(1000), 201, {"length": 1000, "truncated": None}),
         (page_of(1001), 201, {"length": 1000, "truncated": "length"}),
@@ -113,17 +113,17 @@ def stalled(origin: Origin, path: str) -> None:
     ],
 )
 def test_bound_holds_and_what_is_within_it_passes(
-    bounded: Service, shared_origin: Origin, script: Callable[[Origin, str], None], status: int, told: Any
+    bounded: Service, shared_origin: Origin, script: Callable[[Origin, str], None], status: int, expected: Any
 ) -> None:
     path = f"/{uuid.uuid4().hex}"
     script(shared_origin, path)
     answered, answer = post(bounded, shared_origin.url(path))
     assert answered == status, answer
     if status == 201:
-        assert {name: answer["body"][name] for name in told} == told
+        assert {name: answer["body"][name] for name in expected} == expected
         assert answer["body"]["wire_length"] <= 2000
     else:
-        assert answer["code"] == told
+        assert answer["code"] == expected
 
 
 def test_least_memory_of_a_collector_is_enough_for_the_largest_page(mongo_uri: str, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_bound_of_one_host_holds_where_redirects_lead(mongo_uri: str, tmp_path: 
 
 
 def test_transfer_below_the_least_speed_is_cut_off(impatient: Service, shared_origin: Origin) -> None:
-    """At 100 bytes a second, which the defaults would not mind."""
+    """At 100 bytes per second, which the default settings allow."""
     path = f"/{uuid.uuid4().hex}"
     shared_origin.answer(path, OK + b"\r\n", endless=b"x" * 10, every_s=0.1)
     began = time.monotonic()

@@ -34,17 +34,17 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
-# With INVENTORY_STORAGE_TIMEOUT_S=1: an answer may take a look-up and a claim, on a machine that is busy.
+# With INVENTORY_STORAGE_TIMEOUT_S=1: an answer takes a look-up and a claim at most, here on a busy machine.
 BOUND_S = 5.0
 LEASE_S = 1.5
 MB = 1_000_000
-# Starting the database anew, finding it again, and what was waiting.
+# To start the database again, for the workers to find it, and for the waiting jobs.
 BACK_S = 30.0
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedDatabase]:
-    """A database that tests may kill, stop and make fail; each leaves it running."""
+    """A database that tests kill, stop and make fail; each test leaves it running."""
     database = EmbeddedDatabase(tmp_path_factory.mktemp("faults"), enable_test_commands=True)
     database.start()
     yield database
@@ -69,7 +69,7 @@ def settings(database: EmbeddedDatabase, **more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def environ(database: EmbeddedDatabase) -> dict[str, str]:
-    """Two collections have room at once: others wait in the database."""
+    """There is room for two collections at once: further jobs wait in the database."""
     return settings(database, INVENTORY_LANES="1", INVENTORY_LANE_CAPACITY="2")
 
 
@@ -82,7 +82,7 @@ def service(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def hasty_service(database: EmbeddedDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Of two workers, the one that is first to see a lease run out takes over what the other holds."""
+    """Of two workers, the first that sees a lease of the other run out takes over its job."""
     environ = settings(database, INVENTORY_LEASE_S=str(LEASE_S), INVENTORY_RENEW_S="0.5", INVENTORY_LANES="1")
     with Service(tmp_path_factory.mktemp("hasty"), "--processes", "2", environ=environ) as service:
         service.wait_for_answer()
@@ -116,7 +116,7 @@ def ask(service: Service, path: str, body: dict[str, str] | None = None) -> Answ
 
 
 def assert_unavailable_but_alive(service: Service, url: str) -> None:
-    """Reads, writes and readiness say so, each within the bound; liveness at once."""
+    """Reads, writes and readiness answer 503 within the time limit, liveness answers 200 at once."""
     with ThreadPoolExecutor() as threads:
         asked = [
             threads.submit(ask, service, "/readyz"),
@@ -132,7 +132,7 @@ def assert_unavailable_but_alive(service: Service, url: str) -> None:
 
 
 def complete(service: Service, url: str) -> Any:
-    """The record once it is there, asked for without collecting."""
+    """Waits for the record with requests that start no collection."""
 
     def stored() -> Any:
         status, body = get(service, url, collect=False)
@@ -223,7 +223,7 @@ def test_database_that_is_stopped_for_longer_than_a_lease_takes_no_outcome_twice
 def test_what_a_stopped_database_does_not_take_is_bounded(
     database: EmbeddedDatabase, origin: Origin, tmp_path: Path
 ) -> None:
-    """Pages of 8 MB that do not compress, 192 MB in all. Without a bound all are in the worker after two seconds."""
+    """Pages of 8 MB that do not compress, 192 MB in all. Without a limit the worker holds all after two seconds."""
     environ = settings(database, INVENTORY_LANE_BODY_BYTES=str(16 * MB), INVENTORY_HOST_CONCURRENCY="40")
     with Service(tmp_path, environ=environ) as service:
         service.wait_for_answer()
@@ -258,7 +258,7 @@ def test_writes_that_fail_while_reads_work_are_not_tried_without_end(
         origin.page(f"/{number}")
     assert post(service, origin.url("/"))[0] == 201
     io_loop.run_sync(lambda: leave_behind(environ, urls))
-    with failing(database, failCommands=["update"], errorCode=13):  # Unauthorized: a user who may only read
+    with failing(database, failCommands=["update"], errorCode=13):  # Unauthorized: a user with read access only
         assert get(service, origin.url("/"))[0] == 200
         assert ask(service, "/api/metadata/", {"url": origin.url("/")}).unavailable
         assert ask(service, "/readyz").unavailable
@@ -274,7 +274,7 @@ def failed_writes(service: Service) -> int:
 
 
 async def leave_behind(environ: dict[str, str], urls: list[Any]) -> None:
-    """Jobs of a worker that is gone, whose leases run out in a moment."""
+    """Jobs of a worker that has ended; their leases run out in a moment."""
     store = MongoStore(environ["MONGO_URI"], environ["INVENTORY_DATABASE"], timeout_s=5, lease_ms=500)
     store.start()
     for url in urls:
@@ -297,7 +297,7 @@ def test_claim_that_was_given_up_and_lands_later_is_collected(
 def test_outcome_whose_storing_was_not_answered_in_time_is_accepted_once(
     database: EmbeddedDatabase, service: Service, origin: Origin
 ) -> None:
-    """Who waits for it is told within the bound; it is stored all the same."""
+    """A client that waits for it is answered within the time limit; the outcome is stored all the same."""
     assert is_ready(service)
     origin.hold("/")
     with ThreadPoolExecutor() as threads:
@@ -321,7 +321,7 @@ def test_full_disk_loses_nothing_and_is_recovered_from(origin: Origin, tmp_path:
         "INVENTORY_ALLOW_DESTINATIONS": "127.0.0.0/8",
         "INVENTORY_SHUTDOWN_GRACE_S": "1",
     }
-    # The database's log has room that was set aside for it, more or less of it: no disk of 64 MiB holds all of these.
+    # The database reserves a varying amount of room for its log. No disk of 64 MiB holds all of these pages.
     page = os.urandom(400_000).hex()
     paths = [f"/{number}" for number in range(200)]
     for path in paths[:5]:

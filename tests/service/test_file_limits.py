@@ -1,4 +1,4 @@
-"""The system's limit of open files: it is raised as far as it goes, and what does not fit below it is refused."""
+"""The system's limit of open files: it is raised as far as possible, and connections beyond it are refused."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ WARNING = "the system's limit of open files allows"
 
 
 def limited(limits: str) -> list[str]:
-    """The program, started by a shell that lowers its own limits first."""
+    """A command that starts the program from a shell which has lowered its limits."""
     return ["sh", "-c", f'{limits} && exec "$@"', "sh", sys.executable, "-m", "metadata_inventory"]
 
 
 def keep_open(stack: contextlib.ExitStack, service: Service) -> bytes:
-    """The status line of an answer on a connection that stays."""
+    """Opens a connection that stays open, and returns the status line of its answer."""
     address = urlsplit(service.url)
     connection = stack.enter_context(socket.create_connection((address.hostname or "", address.port or 80), timeout=10))
     with contextlib.suppress(ConnectionResetError):  # refused before it was read

@@ -1,4 +1,4 @@
-"""Bodies beyond what a document of the database takes, when the settings allow them."""
+"""Bodies larger than a document of the database can be, when the settings allow them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record is one line, whatever is in it."""
+"""A record takes one line, whatever text it quotes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds across processes: one collection of a URL, and what a collector's process is free of."""
+"""What holds across processes: a URL is collected once at a time, and a lane process holds no secret and no socket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BRIEF_LEASES = {"INVENTORY_LEASE_S": "4", "INVENTORY_RENEW_S": "1", "INVENTORY_S
 
 
 def test_concurrent_requests_to_several_processes_start_one_collection(mongo_uri: str, tmp_path: Path) -> None:
-    """Two programs of two API processes each, on one database: POSTs and GETs of one URL are one request there."""
+    """Two services of two workers each, on one database: POSTs and GETs of one URL make one request to the origin."""
     environ = with_database(mongo_uri)
     directories = [tmp_path / name for name in ("one", "two")]
     for directory in directories:
@@ -49,7 +49,7 @@ def test_concurrent_requests_to_several_processes_start_one_collection(mongo_uri
 
 
 def test_pending_document_outlives_every_process(tmp_path: Path) -> None:
-    """A 202 is kept: the whole program is killed before the origin answered, and the next one ends the collection."""
+    """The job of a 202 is not lost: the service is killed before the origin responds; the next one collects the URL."""
     with Origin() as origin:
         origin.hold("/")
         with Service(tmp_path, *LOOPBACK, environ=BRIEF_LEASES) as service:
@@ -70,19 +70,19 @@ SECRET = "hush-0b5e1f7c2d"
 SPY = """
 import os, signal, sys
 
-def tell(*_):
+def report(*_):
     directory = os.environ["PYTHONSPYDIR"]
     with open(f"{directory}/{os.getpid()}.part", "w") as file:
         file.write("\\n".join([*sys.modules, "", *os.environ]))
-    os.rename(f"{directory}/{os.getpid()}.part", f"{directory}/{os.getpid()}.unblocked")
+    os.rename(f"{directory}/{os.getpid()}.part", f"{directory}/{os.getpid()}.report")
 
-signal.signal(signal.SIGUSR1, tell)
+signal.signal(signal.SIGUSR1, report)
 """
 
 
 @pytest.mark.parametrize("how", ["module", "console script"])
 def test_collector_process_is_free_of_framework_driver_settings_and_secrets(tmp_path: Path, how: str) -> None:
-    """Looked at from inside: Python imports `sitecustomize` in every process, and the one here tells on a signal."""
+    """Seen from inside: Python imports `sitecustomize` in every process; the one here writes a report on a signal."""
     (tmp_path / "sitecustomize.py").write_text(SPY)
     script = shutil.which("metadata-inventory", path=str(Path(sys.executable).parent))
     if how == "console script" and script is None:
@@ -102,9 +102,9 @@ def test_collector_process_is_free_of_framework_driver_settings_and_secrets(tmp_
         worker = service.child("metadata_inventory.service.worker")
         for lane in lanes:
             lane.send_signal(signal.SIGUSR1)
-            told = tmp_path / f"{lane.pid}.unblocked"
-            wait_until(told.exists, 10)
-            modules, variables = (part.split("\n") for part in told.read_text().split("\n\n"))
+            report = tmp_path / f"{lane.pid}.report"
+            wait_until(report.exists, 10)
+            modules, variables = (part.split("\n") for part in report.read_text().split("\n\n"))
             assert "metadata_inventory.collect.engine.entry" in modules
             assert "pycurl" in modules
             ours = {
@@ -124,7 +124,7 @@ def test_collector_process_is_free_of_framework_driver_settings_and_secrets(tmp_
 
 
 def assert_holds_nothing_of_others(lane: psutil.Process, worker: psutil.Process, supervisor: psutil.Process) -> None:
-    """Of the service's descriptors a lane has its output, and pipes to the worker: no file, no listening socket."""
+    """Of the service's descriptors it has the output and pipes to its worker, but no file and no listening socket."""
     targets = held(lane)
     assert [targets.pop(fd) for fd in (0, 1, 2)] == ["/dev/null", held(worker)[1], held(worker)[2]]
     assert {target.partition(":")[0] for target in targets.values()} <= {"/dev/null", "anon_inode", "pipe", "socket"}
@@ -136,13 +136,13 @@ def assert_holds_nothing_of_others(lane: psutil.Process, worker: psutil.Process,
 
 
 def held(process: psutil.Process) -> dict[int, str]:
-    """The process's descriptors, and what each leads to."""
+    """The process's descriptors, each with its target."""
     directory = Path(f"/proc/{process.pid}/fd")
     return {int(fd): os.readlink(directory / fd) for fd in os.listdir(directory)}
 
 
 def knows(process: psutil.Process, secret: str) -> bool:
-    """Whether the text stands anywhere in the process's memory, its environment and arguments with it."""
+    """Whether the secret stands anywhere in the process's memory, with its environment and arguments."""
     with Path(f"/proc/{process.pid}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines():
             span, access, *_, name = line.split()

@@ -1,4 +1,4 @@
-"""What the running program writes, at its most talkative, has none of what it was trusted with."""
+"""The logs of the running program contain no secret that it was given, at DEBUG too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from metadata_inventory.access.keys import Scope, make_key, now, write_keys
+from metadata_inventory.access.keys import Scope, make_key, write_keys
+from metadata_inventory.clock import now
 from tests.support.client import send
 from tests.support.origin import Origin
 from tests.support.running import Service
@@ -50,7 +51,7 @@ def test_logs_have_no_userinfo_query_cookie_page_key_or_password(tmp_path: Path)
         odd = f"GET /api/metadata/{secrets['query']}/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n"
         say_raw(service, odd)
         database = service.child("secantus")
-        database.suspend()  # errors of the driver, with what they quote
+        database.suspend()  # for errors of the driver, which quote documents
         try:
             assert ask("/api/metadata/", origin.url(f"/late?{secrets['query']}")) == 503
         finally:

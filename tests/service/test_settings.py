@@ -1,4 +1,4 @@
-"""Where settings come from, which source wins, and what is refused with which words."""
+"""The sources of settings, which of them wins, and what is refused with which message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from metadata_inventory.errors import InvalidSettings
-from metadata_inventory.service.settings import Settings, describe, environment_variable, load, redacted
+from metadata_inventory.service.setting_sources import load
+from metadata_inventory.service.settings import DECLARATIONS, Settings
 from tests.support.running import ROOT
 
 DOCUMENTED = (ROOT / "conf" / "default.toml").read_text("utf-8")
@@ -46,9 +47,9 @@ def test_default_file_sets_nothing() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_default_file_gives_each_setting_its_line_of_meaning(name: str) -> None:
-    assert describe(name).endswith(".")
+    assert DECLARATIONS[name].description.endswith(".")
     (paragraph,) = [part for part in DOCUMENTED.split("\n\n") if f"\n# {name} = " in part]
-    assert f"# {describe(name)}\n" in paragraph
+    assert f"# {DECLARATIONS[name].description}\n" in paragraph
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +81,7 @@ def test_switch_is_a_flag_without_value_and_a_word_in_the_environment() -> None:
 
 def test_every_setting_can_stand_in_the_environment() -> None:
     texts = {
-        environment_variable(name): ",".join(value) if isinstance(value, tuple) else str(value)
+        DECLARATIONS[name].variable: ",".join(value) if isinstance(value, tuple) else str(value)
         for name, value in msgspec.structs.asdict(Settings()).items()
         if value is not None
     }
@@ -105,20 +106,46 @@ def test_destinations_are_a_list_in_the_file_and_comma_separated_elsewhere(confi
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("prot = 1", "there is no setting 'prot'; did you mean port"),
-        ("port = 70000", "port: Expected `int` <= 65535"),
-        ("port = true", "port: Expected `int`"),
-        ("[port]\nx = 1", "port: Expected `int`"),
-        ('log_level = "loud"', "log_level: Invalid enum value"),
-        ('allow_destinations = ["nonsense"]', "allow_destinations: "),
-        ("port =", "is not TOML"),
+        ("prot = 1", 'there is no setting "prot". Did you mean port?'),
+        ("nothing_like_it = 1", 'there is no setting "nothing_like_it".'),
+        ("port = 70000", "port must be a whole number from 0 to 65535, not 70000."),
+        ("port = true", "port must be a whole number from 0 to 65535, not true."),
+        ("[port]\nx = 1", "port must be a whole number from 0 to 65535, not an object."),
+        ("freshness_s = nan", "freshness_s must be a number from 0 to 315360000, not NaN."),
+        ('log_level = "loud"', 'log_level must be one of DEBUG, INFO, WARNING or ERROR, not "loud".'),
+        ("ca_file = 1", "ca_file must be the path of a file, not 1."),
+        (
+            "cors_origins = [1]",
+            "Each item of cors_origins must be an origin, such as https://tools.example.com, not 1.",
+        ),
+        (
+            'allow_destinations = ["nonsense"]',
+            "Each item of allow_destinations must be CIDR[:port], not 'nonsense': an address or a network is expected, "
+            "such as 10.0.0.0/8, 127.0.0.1:8080 or ::1.",
+        ),
     ],
 )
 def test_mistake_in_the_file_is_refused_with_its_name(config_file: Path, text: str, said: str) -> None:
     config_file.write_text(text)
-    detail = refusal(str(config_file))
-    assert str(config_file) in detail
-    assert said in detail
+    assert refusal(str(config_file)) == f"{config_file}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"lanes = 1\nport = x\n", "is not valid TOML: see line 2, column 8."),
+        (b"lanes = 1\nport = [1,", "is not valid TOML: see line 2, its last."),
+        (b"lanes = 1\n\nhost = '\xff'", "is not UTF-8 text: see line 3."),
+    ],
+)
+def test_file_that_is_not_toml_is_refused_with_the_line(config_file: Path, content: bytes, said: str) -> None:
+    config_file.write_bytes(content)
+    assert refusal(str(config_file)) == f"The configuration file {config_file} {said}"
+
+
+def test_password_on_a_broken_line_is_not_repeated(config_file: Path) -> None:
+    config_file.write_text('mongo_uri = "mongodb://user:needle@host/')
+    assert "needle" not in refusal(str(config_file))
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -129,32 +156,62 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("INVENTORY_PORT", "http", "INVENTORY_PORT: Expected `int`."),
-        ("INVENTORY_PROCESSES", "0", "INVENTORY_PROCESSES: Expected `int` >= 1."),
-        ("INVENTORY_COLLECT_TIMEOUT_S", "nan", "INVENTORY_COLLECT_TIMEOUT_S: "),
-        ("INVENTORY_FRESHNESS_S", "nan", "INVENTORY_FRESHNESS_S: "),
-        ("INVENTORY_FRESHNESS_S", "inf", "INVENTORY_FRESHNESS_S: "),
-        ("INVENTORY_PROT", "1", "INVENTORY_PROT: there is no such setting; did you mean INVENTORY_PORT."),
-        ("INVENTORY_MONGO_URI", "mongodb://h/", "did you mean MONGO_URI"),
-        ("INVENTORY_USER_AGENT", "a\r\nb", "INVENTORY_USER_AGENT: "),
-        ("INVENTORY_DATABASE", "a.b", "INVENTORY_DATABASE: "),
-        ("INVENTORY_ALLOW_DESTINATIONS", "nonsense", "INVENTORY_ALLOW_DESTINATIONS: "),
+        ("INVENTORY_PORT", "http", 'port must be a whole number from 0 to 65535, not "http".'),
+        ("INVENTORY_PROCESSES", "0", 'processes must be a whole number from 1 to 256, not "0".'),
+        (
+            "INVENTORY_COLLECT_TIMEOUT_S",
+            "nan",
+            'collect_timeout_s must be a number above 0 and at most 3600, not "nan".',
+        ),
+        ("INVENTORY_FRESHNESS_S", "nan", 'freshness_s must be a number from 0 to 315360000, not "nan".'),
+        ("INVENTORY_FRESHNESS_S", "inf", 'freshness_s must be a number from 0 to 315360000, not "inf".'),
+        ("INVENTORY_ALLOW_LOOPBACK", "maybe", 'allow_loopback must be true or false, not "maybe".'),
+        ("INVENTORY_LOG_LEVEL", "verbose", 'log_level must be one of DEBUG, INFO, WARNING or ERROR, not "verbose".'),
+        ("INVENTORY_PROT", "1", "there is no such setting. Did you mean INVENTORY_PORT?"),
+        ("INVENTORY_MONGO_URI", "mongodb://h/", "there is no such setting. Did you mean MONGO_URI?"),
+        (
+            "INVENTORY_USER_AGENT",
+            "a\r\nb",
+            'user_agent must be 1 to 512 printable ASCII characters, the first of them not a space, not "a\\r\\nb".',
+        ),
+        (
+            "INVENTORY_DATABASE",
+            "a.b",
+            'database must be a name of 1 to 63 characters without spaces and / \\ . " $ * < > : | ?, not "a.b".',
+        ),
+        (
+            "INVENTORY_CORS_ORIGINS",
+            "https://a.example,b.example",
+            'Each item of cors_origins must be an origin, such as https://tools.example.com, not "b.example".',
+        ),
+        ("INVENTORY_KEYS_FILE", "absent", "The keys file absent cannot be read: No such file or directory."),
     ],
 )
 def test_mistake_in_the_environment_is_refused_with_the_variable(variable: str, value: str, said: str) -> None:
-    assert said in refusal(environ={variable: value})
+    assert refusal(environ={variable: value}) == f"{variable}: {said}"
 
 
 def test_mistake_in_a_flag_is_refused_with_the_flag() -> None:
-    assert refusal(port="x") == "--port: Expected `int`."
-    assert refusal(data_dir="").startswith("--data-dir: ")
-    assert refusal(allow_destinations="nonsense").startswith("--allow-destination: ")
+    assert refusal(port="x") == '--port: port must be a whole number from 0 to 65535, not "x".'
+    assert refusal(data_dir="") == '--data-dir: data_dir must be the path of a directory, not "".'
+    assert refusal(allow_destinations=["::1", "nonsense"]).startswith(
+        "--allow-destination: Each item of allow_destinations must be CIDR[:port], not 'nonsense': "
+    )
+
+
+def test_flag_that_is_given_more_than_once_adds_up() -> None:
+    assert load(None, {}, {"allow_destinations": ["::1", "10.0.0.0/8"]}).allow_destinations == ("::1", "10.0.0.0/8")
+
+
+@pytest.mark.parametrize("text", ["debug", "Debug", "DEBUG"])
+def test_choice_is_taken_in_any_case(text: str) -> None:
+    assert load(None, {"INVENTORY_LOG_LEVEL": text}, {}).log_level == "DEBUG"
 
 
 @pytest.mark.parametrize("value", ["1", "1048576", "67108863"])
 def test_memory_with_which_no_collector_starts_is_refused(value: str) -> None:
     assert refusal(environ={"INVENTORY_LANE_MEMORY_BYTES": value}) == (
-        "INVENTORY_LANE_MEMORY_BYTES: a collector's process needs 67_108_864 at least; 0 is no bound."
+        f"INVENTORY_LANE_MEMORY_BYTES: lane_memory_bytes must be 0, for no limit, or at least 67108864, not {value}."
     )
 
 
@@ -164,74 +221,33 @@ def test_no_bound_and_the_least_memory_are_taken(value: int) -> None:
 
 
 def test_settings_that_do_not_go_together_are_refused() -> None:
-    assert "renew_s must be at most half of lease_s" in refusal(environ={"INVENTORY_RENEW_S": "8"})
-    assert "retry_base_s" in refusal(environ={"INVENTORY_RETRY_MAX_S": "1"})
-    assert "storage_timeout_s" in refusal(environ={"INVENTORY_STORAGE_TIMEOUT_S": "15"})
+    assert refusal(environ={"INVENTORY_RENEW_S": "8"}) == (
+        "renew_s must be at most half of lease_s (15.0), not 8.0: otherwise one lost renewal loses the job."
+    )
+    assert refusal(environ={"INVENTORY_STORAGE_TIMEOUT_S": "15"}) == (
+        "storage_timeout_s must be below lease_s (15.0), not 15.0: otherwise a lease can end before its claim is "
+        "answered."
+    )
+    assert refusal(environ={"INVENTORY_RETRY_MAX_S": "1"}) == "retry_base_s must be at most retry_max_s (1.0), not 2.0."
 
 
 @pytest.mark.parametrize(
-    "uri",
-    [
-        "mongodb://user:needle/x@host:1/",
-        "mongodb://user:needle@host:needle/",
-        "mongodb://user:needle@@host/",
-        "mongodb://user:needle%@host/",
-        "mongodb://user.needle/x@host",
-        "mongodb+srv://user:needle",
-        "mongodb+srv://user:needle@",
-        "mongodb+srv://user:needle%40host.invalid/db",
-        "mongodb+srv://user.needle.aa/b@host",
-        "mongodb+srv://user.needle.aa?b@host",
-        "mongodb+srv://user:needle@@host/",
-        "mongodb+srv://user:needle%@host/",
-        "mongodb+srv://user:needle:needle@host/",
-        "mongodb+srv://user:needle@host:27017/",
-        "mongodb+srv://user:needle@host,other/",
-        "mongodb+srv://user:needle@host/?tls=needle",
-        "http://user:needle@host/",
-        "user:needle@host",
-    ],
+    "uri", ["mongodb://user:needle@@host/", "mongodb+srv://user:needle@host,other/", "http://user:needle@host/"]
 )
-def test_wrong_mongo_uri_is_refused_without_repeating_it(uri: str) -> None:
-    detail = refusal(environ={"MONGO_URI": uri})
-    assert detail.startswith("MONGO_URI: ")
-    assert "needle" not in detail
+def test_wrong_mongo_uri_is_refused_with_its_source_and_without_repeating_it(config_file: Path, uri: str) -> None:
+    config_file.write_text(f'mongo_uri = "{uri}"')
+    for detail, source in (
+        (refusal(environ={"MONGO_URI": uri}), "MONGO_URI"),
+        (refusal(str(config_file)), str(config_file)),
+    ):
+        assert detail.startswith(f"{source}: mongo_uri must ")
+        assert "needle" not in detail
 
 
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("mongodb://host:27017/", "mongodb://host:27017/"),
-        ("mongodb://host?tls=true", "mongodb://host"),
-        ("mongodb://[::1]:27017,b.example:1/db", "mongodb://[::1]:27017,b.example:1/db"),
-        ("mongodb+srv://cluster.example.net/db?w=1", "mongodb+srv://cluster.example.net/db"),
-        ("mongodb+srv://user:needle", "mongodb+srv://***"),
-        ("mongodb+srv://user:needle%40host.invalid/db", "mongodb+srv://***"),
-        ("mongodb+srv://needle.aa/b@host", "mongodb+srv://***"),
-        ("mongodb://user:needle@host/?appName=a@needle", "mongodb://***"),
-        ("mongodb://host/needle%2F", "mongodb://***"),
-        ("needle://host/", "***"),
-        ("mongodb://user:needle@a,b:1/db?tls=true", "mongodb://***@a,b:1/db"),
-        ("mongodb+srv://user:needle@host/", "mongodb+srv://***@host/"),
-        ("mongodb://user:needle@needle/needle?needle@host/", "mongodb://***"),
-        ("mongodb://host/?tlsCertificateKeyFilePassword=needle", "mongodb://host/"),
-        ("needle", "***"),
-    ],
-)
-def test_redacted_uri_shows_where_and_not_with_what(uri: str, shown: str) -> None:
-    assert redacted(uri) == shown
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "mongodb+srv://cluster.example.net",
-        "mongodb+srv://user:p%40ss@cluster.example.net/db?retryWrites=true&w=majority",
-        "mongodb+srv://user@cluster.example.net/?authMechanism=MONGODB-X509&srvMaxHosts=2&srvServiceName=other",
-    ],
-)
-def test_srv_uri_is_taken_without_looking_it_up(uri: str) -> None:
-    assert load(None, {"MONGO_URI": uri}, {}).mongo_uri == uri
+@pytest.mark.parametrize("value", ["7171", "[7171]", "{needle = 7171}", "7171-01-01"])
+def test_mongo_uri_of_a_wrong_type_is_not_shown_either(config_file: Path, value: str) -> None:
+    config_file.write_text(f"mongo_uri = {value}")
+    assert refusal(str(config_file)) == f"{config_file}: mongo_uri must be a MongoDB URI."
 
 
 def test_printed_settings_do_not_show_the_password() -> None:

@@ -1,4 +1,4 @@
-"""The process tree as it runs: what is started, what is replaced, and that nothing outlives the service."""
+"""The process tree of a running service: what is started and replaced, and that nothing outlives the service."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_end_asked_during_the_start_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_worker_that_is_asked_to_end_in_the_middle_of_its_start_ends(mongo_uri: str, tmp_path: Path) -> None:
-    """What it starts stands still, so that the start would last."""
+    """The forkserver that it starts is suspended, so that the start does not end by itself."""
     with Service(tmp_path, environ={"MONGO_URI": mongo_uri}) as service:
         (forkserver,) = wait_until(lambda: service.children("forkserver")[:1], 20, what="the forkserver")
         forkserver.suspend()
@@ -86,7 +86,7 @@ def test_worker_that_is_asked_to_end_in_the_middle_of_its_start_ends(mongo_uri: 
         assert "is killed" not in service.log
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the database is tethered on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="the database has a parent-death watch on Linux only")
 def test_killed_supervisor_takes_everything_with_it(service: Service) -> None:
     below = service.descendants()
     assert len(below) >= 3
@@ -226,7 +226,7 @@ def test_second_signal_does_not_wait_for_the_grace(tmp_path: Path) -> None:
 
 
 def test_every_worker_serves(service: Service) -> None:
-    """Each listens on the inherited socket: with any one of them stopped, the other answers."""
+    """Each accepts connections on the inherited socket: while one of them is suspended, the other answers."""
     for worker in service.children(WORKER):
         worker.suspend()
         service.wait_for_answer()
@@ -251,12 +251,12 @@ def test_database_log_keeps_what_it_said(service: Service, tmp_path: Path) -> No
     assert psutil.Process(service.child(DATABASE).pid).ppid() == service.process.pid
 
 
-@pytest.mark.parametrize(("host", "told"), [("127.0.0.1", False), ("0.0.0.0", True)])
-def test_listening_for_everybody_without_keys_is_told(tmp_path: Path, host: str, told: bool) -> None:
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_listening_for_everybody_without_keys_is_told(tmp_path: Path, host: str, warned: bool) -> None:
     with Service(tmp_path, "--host", host) as service:
         assert service.url
-        assert ("no API keys are asked for" in service.log) == told
-        assert ("client_rate_per_s sets no limit" in service.log) == told
+        assert ("no API keys are asked for" in service.log) == warned
+        assert ("client_rate_per_s sets no limit" in service.log) == warned
 
 
 def test_limit_for_everybody_is_not_called_none(tmp_path: Path) -> None:

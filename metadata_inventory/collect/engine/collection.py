@@ -47,7 +47,7 @@ _EXPLAINED = frozenset(
 class Stage(Enum):
     """What a collection waits for. The engine gives that up at the collection's `give_up_at`, if it has one."""
 
-    RESOLVING = auto()  # for the addresses of the next hop's host; until `resolve_timeout_ms` or the deadline
+    RESOLVING = auto()  # for the addresses of the next hop's host; until `resolve_timeout_s` or the deadline
     WAITING_FOR_SLOT = auto()  # for a slot of the host, its resolution at hand; until the deadline
     TRANSFERRING = auto()  # for the end of its `hop`; libcurl itself ends that at the deadline
     DRAINING_REDIRECT = auto()  # for the end of a redirect's body, to reuse the connection; until `redirect_body_ms`
@@ -59,7 +59,7 @@ class Collection:
 
     def __init__(self, order: CollectionOrder, options: CollectorOptions) -> None:
         self.token = order.token
-        self.deadline = time.monotonic() + options.deadline_ms / 1000
+        self.deadline = time.monotonic() + options.collect_timeout_s
         self.stage = Stage.RESOLVING
         self.give_up_at: float | None = None  # an instant of time.monotonic
         self._options = options
@@ -116,7 +116,7 @@ class Collection:
         return None
 
     def begin_resolving(self) -> None:
-        give_up_at = time.monotonic() + self._options.resolve_timeout_ms / 1000
+        give_up_at = time.monotonic() + self._options.resolve_timeout_s
         self._enter(Stage.RESOLVING, min(self.deadline, give_up_at))
 
     def wait_for_slot(self, resolution: Resolution) -> None:
@@ -159,9 +159,9 @@ class Collection:
         """The options, with the header limit lowered to what earlier hops have left of the collection's limit."""
         limits = self._options.headers
         left_bytes = max(0, limits.max_collection_bytes - self._header_bytes)
-        if left_bytes >= limits.max_total_bytes:
+        if left_bytes >= limits.max_header_bytes:
             return self._options
-        return replace(self._options, headers=replace(limits, max_total_bytes=left_bytes))
+        return replace(self._options, headers=replace(limits, max_header_bytes=left_bytes))
 
     def conclude(self, error: int, words: str) -> Outcome | None:
         """Take over the hop, which ended with libcurl's `error`. None if another hop follows, or the same once more.

@@ -29,9 +29,9 @@ def configure(easy: pycurl.Curl, options: CollectorOptions, url: str, *, timeout
     easy.setopt(pycurl.ACCEPT_ENCODING, ACCEPT_ENCODING)
     easy.setopt(pycurl.HTTP_CONTENT_DECODING, 0)
     easy.setopt(pycurl.TIMEOUT_MS, timeout_ms)
-    easy.setopt(pycurl.CONNECTTIMEOUT_MS, min(options.connect_timeout_ms, timeout_ms))
+    easy.setopt(pycurl.CONNECTTIMEOUT_MS, min(max(1, round(options.connect_timeout_s * 1000)), timeout_ms))
     easy.setopt(pycurl.LOW_SPEED_LIMIT, options.low_speed_bytes_per_s)
-    easy.setopt(pycurl.LOW_SPEED_TIME, max(1, options.low_speed_time_ms // 1000))
+    easy.setopt(pycurl.LOW_SPEED_TIME, options.low_speed_s)
     easy.setopt(pycurl.BUFFERSIZE, 64 * 1024)
     _set_tls(easy, options, verify=verify)
 

@@ -54,9 +54,9 @@ class Engine:
         self._collections: dict[str, Collection] = {}  # by token
         self._by_handle: dict[pycurl.Curl, Collection] = {}  # those of them that libcurl has a hop of
         self._deadlines = Deadlines(self._collections)
-        self._budget = BodyBudget(options.max_bodies_bytes)
+        self._budget = BodyBudget(options.lane_body_bytes)
         self._results = ResultQueue(self._budget)
-        self._slots = HostSlots(options.max_per_host)
+        self._slots = HostSlots(options.host_concurrency)
         self._handshakes = TlsHandshakes(_REMEMBERED_CONNECTIONS)
         self._multi = Multi(max_idle_connections=options.max_idle_connections)
         self._interrupts = Interrupts(self._multi, interrupt)
@@ -206,7 +206,7 @@ class Engine:
         match collection.stage:
             case Stage.RESOLVING:
                 self._resolver.forget(collection.token, collection.host)
-                took_ms = float(self._options.resolve_timeout_ms)
+                took_ms = self._options.resolve_timeout_s * 1000
                 self._transfer(collection, Resolution(failure=FailureCode.DNS_TIMEOUT, took_ms=took_ms))
             case Stage.WAITING_FOR_SLOT:
                 self._finish(collection, self._attempt(collection, collection.fail_without_slot))

@@ -48,7 +48,7 @@ def start(options: CollectorOptions, interrupt: Connection | None = None) -> Non
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C of a terminal reaches all processes; the parent decides
         threading.Thread(target=_end_with, args=(parent.sentinel,), name="parent-death-watch", daemon=True).start()
         threading.stack_size(_STACK_BYTES)
-        limit_data(options.max_data_bytes)
+        limit_data(options.lane_memory_bytes)
         _renounce_privileges()
     _options, _interrupt = options, interrupt
     _engine = Engine(options, interrupt)

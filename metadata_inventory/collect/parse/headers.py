@@ -72,10 +72,10 @@ class HeaderReader:
         limits = self._limits
         if len(line) > limits.max_line_bytes:
             return f"A header line is longer than {limits.max_line_bytes} bytes."
-        if self._lines > limits.max_lines:
-            return f"The response has more than {limits.max_lines} header lines."
-        if self.size_bytes > limits.max_total_bytes:
-            return f"The response's headers are longer than {limits.max_total_bytes} bytes."
+        if self._lines > limits.max_header_lines:
+            return f"The response has more than {limits.max_header_lines} header lines."
+        if self.size_bytes > limits.max_header_bytes:
+            return f"The response's headers are longer than {limits.max_header_bytes} bytes."
         return None
 
     def _read_status(self, text: bytes) -> None:

@@ -41,7 +41,7 @@ class Lane:
         self._isolation = isolation
         self._gate = gate
         self._handle = LaneProcessHandle(options, settings)
-        self._hosts = HostLimits(settings.per_host, settings.host_gap_ms / 1000)
+        self._hosts = HostLimits(settings.host_concurrency, settings.host_gap_s)
         self._pending: set[PendingOrder] = set()  # all whose callers wait: here, in the process or in isolation
         self._waiting: dict[str, PendingOrder] = {}  # those of them that are here, by token
         self._work = asyncio.Event()
@@ -66,14 +66,14 @@ class Lane:
 
     @property
     def full(self) -> bool:
-        return self._closed or self.down or len(self._pending) >= self._settings.capacity
+        return self._closed or self.down or len(self._pending) >= self._settings.lane_capacity
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
         """`Lanes.room`; `ahead` are hosts of this lane only."""
         if self.full:
             return 0
         room_of_host = self._hosts.room(host) - ahead.count(host)
-        return max(0, min(self._settings.capacity - len(self._pending) - len(ahead), room_of_host))
+        return max(0, min(self._settings.lane_capacity - len(self._pending) - len(ahead), room_of_host))
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
         """The outcome of the order. An order beyond the lane's room, or inside its host's gap, waits in the lane.
@@ -155,7 +155,7 @@ class Lane:
 
     def _take_startable(self) -> list[PendingOrder]:
         """The orders that may start now, or had started in a process that was lost. `alone` ones go to isolation."""
-        room = self._settings.capacity - (len(self._pending) - len(self._waiting))
+        room = self._settings.lane_capacity - (len(self._pending) - len(self._waiting))
         taken = []
         for pending in list(self._waiting.values()):  # those of a lost process come first and count as under way
             if not pending.started:
@@ -177,11 +177,9 @@ class Lane:
 class Lanes:
     """All lanes of one worker; a `ports.Collector`."""
 
-    def __init__(
-        self, options: CollectorOptions, settings: LaneSettings | None = None, gate: Gate = always_open
-    ) -> None:
+    def __init__(self, options: CollectorOptions, settings: LaneSettings, gate: Gate = always_open) -> None:
         """Before lanes fetch outcomes and hand over new orders, they wait until `gate` returns."""
-        self.settings = settings or LaneSettings()
+        self.settings = settings
         self._isolation = Isolation(options, self.settings)
         self._lanes = [Lane(options, self.settings, self._isolation, gate) for _ in range(self.settings.lanes)]
 

@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass, field
 
 from metadata_inventory.collect.engine.engine import Engine
-from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import Capture, CollectionOrder, Failure
 from metadata_inventory.model.destinations import DestinationPolicy
+from tests.support.options import collector_options
 
 DEADLINE_S = 20.0
 
@@ -49,9 +49,9 @@ class Working:
     resolver: HeldNames
     engines: list[Engine] = field(default_factory=list)
 
-    def start(self, *allow: str, **options: int) -> Engine:
+    def start(self, *allow: str, **options: float) -> Engine:
         policy = DestinationPolicy.parse(allow or ["127.0.0.0/8", "192.0.2.0/24"])
-        engine = Engine(CollectorOptions(destinations=policy, **options), resolve=self.resolver)  # type: ignore[arg-type]
+        engine = Engine(collector_options(destinations=policy, **options), resolve=self.resolver)
         self.engines.append(engine)
         return engine
 

@@ -98,7 +98,7 @@ def test_bodies_over_the_budget_wait_and_are_all_kept_whole(
         return answers[-1]
 
     monkeypatch.setattr(BodyBudget, "admits", watch)
-    collecting.start(max_bodies_bytes=limit)
+    collecting.start(lane_body_bytes=limit)
     orders = [collecting.order(origin.url(f"/{number}")) for number in range(8)]
     for outcome in collecting.finish(*orders):
         assert isinstance(outcome, Capture)

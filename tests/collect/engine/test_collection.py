@@ -202,7 +202,7 @@ def test_cookies_go_from_hop_to_hop_and_not_beyond_the_collection(collecting: Co
 
 
 def test_a_redirects_long_body_is_not_read_to_its_end(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(redirect_body_ms=60_000, deadline_ms=10_000)
+    collecting.start(redirect_body_ms=60_000, collect_timeout_s=10)
     origin.answer("/a", head(302, [("Location", "/")]), endless=b"x" * 65536)
     capture = collecting.capture(origin.url("/a"))
     assert capture.final_url == origin.url("/")
@@ -210,7 +210,7 @@ def test_a_redirects_long_body_is_not_read_to_its_end(collecting: Collecting, or
 
 
 def test_a_redirects_stalled_body_is_not_waited_for(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(redirect_body_ms=50, deadline_ms=3000)
+    collecting.start(redirect_body_ms=50, collect_timeout_s=3)
     origin.answer("/a", head(302, [("Location", "/"), ("Content-Length", "10")]), b"x", stall=True)
     capture = collecting.capture(origin.url("/a"))
     assert capture.final_url == origin.url("/")
@@ -218,7 +218,7 @@ def test_a_redirects_stalled_body_is_not_waited_for(collecting: Collecting, orig
 
 
 def test_slow_transfers_do_not_hold_up_others(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(max_per_host=21)
+    collecting.start(host_concurrency=21)
     origin.hold("/held")
     held = [collecting.order(origin.url("/held")) for _ in range(20)]
     collecting.advance(*held)

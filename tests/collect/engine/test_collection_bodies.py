@@ -126,7 +126,7 @@ def test_a_body_of_exactly_the_limit_is_whole(collecting: Collecting, origin: Or
 
 def test_a_body_that_stalls_is_cut_by_time(collecting: Collecting, origin: Origin) -> None:
     origin.answer("/", OK + b"Content-Length: 100\r\n\r\n", b"so far", stall=True)
-    collecting.start(deadline_ms=300)
+    collecting.start(collect_timeout_s=0.3)
     capture = collecting.capture(origin.url("/"))
     assert content(capture) == b"so far"
     assert capture.body.truncated == "time"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from metadata_inventory.collect.options import HeaderLimits
 from metadata_inventory.model.capture import Capture, Failure, FailureCode, Header
 from metadata_inventory.model.destinations import DestinationPolicy
 from metadata_inventory.model.urls import NormalizedUrl
 from tests.collect.conftest import Collecting
+from tests.support.options import header_limits
 from tests.support.origin import Origin
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -79,7 +79,7 @@ def test_a_redirect_to_a_refused_address_fails_there(collecting: Collecting, ori
 
 
 def test_headers_that_do_not_come_are_a_timeout_of_the_response(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(deadline_ms=300)
+    collecting.start(collect_timeout_s=0.3)
     origin.hold("/")
     failure = collecting.failure(origin.url("/"))
     assert failure.code is FailureCode.HTTP_RESPONSE_TIMEOUT
@@ -93,7 +93,7 @@ def test_headers_that_do_not_come_are_a_timeout_of_the_response(collecting: Coll
 
 
 def test_headers_that_stop_are_a_timeout_of_the_response(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(deadline_ms=300)
+    collecting.start(collect_timeout_s=0.3)
     origin.answer("/", OK + b"A: 1\r\n", stall=True)
     failure = collecting.failure(origin.url("/"))
     assert failure.code is FailureCode.HTTP_RESPONSE_TIMEOUT
@@ -101,7 +101,7 @@ def test_headers_that_stop_are_a_timeout_of_the_response(collecting: Collecting,
 
 
 def test_the_deadline_is_one_over_all_hops(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(deadline_ms=400)
+    collecting.start(collect_timeout_s=0.4)
     origin.redirect("/a", "/b")
     origin.hold("/b")
     failure = collecting.failure(origin.url("/a"))
@@ -138,17 +138,17 @@ def test_a_reset_before_the_response_is_a_broken_connection(collecting: Collecti
 @pytest.mark.parametrize(
     ("limits", "lines"),
     [
-        (HeaderLimits(max_lines=10), [b"A: 1\r\n"] * 20),
-        (HeaderLimits(), [b"A: 1\r\n"] * 3000),
-        (HeaderLimits(), [b"A: " + b"x" * 70_000 + b"\r\n"]),
-        (HeaderLimits(), [b"A: " + b"x" * 60_000 + b"\r\n"] * 5),
+        ({"max_header_lines": 10}, [b"A: 1\r\n"] * 20),
+        ({}, [b"A: 1\r\n"] * 3000),
+        ({}, [b"A: " + b"x" * 70_000 + b"\r\n"]),
+        ({}, [b"A: " + b"x" * 60_000 + b"\r\n"] * 5),
     ],
 )
 def test_headers_over_our_limits_are_shown_as_far_as_they_came(
-    collecting: Collecting, origin: Origin, limits: HeaderLimits, lines: list[bytes]
+    collecting: Collecting, origin: Origin, limits: dict[str, int], lines: list[bytes]
 ) -> None:
     origin.answer("/", OK + b"First: 1\r\n" + b"".join(lines) + b"\r\n", b"body")
-    collecting.start(headers=limits)
+    collecting.start(headers=header_limits(**limits))
     failure = collecting.failure(origin.url("/"))
     assert failure.code is FailureCode.HTTP_PROTOCOL_ERROR
     assert failure.exchanges[0].response is not None
@@ -208,7 +208,7 @@ def test_cookies_count_with_the_paths_that_they_take_from_the_url(collecting: Co
 
 def test_headers_of_all_hops_together_are_bounded(collecting: Collecting, origin: Origin) -> None:
     """Otherwise a record might not fit into a document of the database."""
-    collecting.start(headers=HeaderLimits(max_total_bytes=8_000, max_collection_bytes=20_000))
+    collecting.start(headers=header_limits(max_header_bytes=8_000, max_collection_bytes=20_000))
     long = [(f"X-{number}", "x" * 700) for number in range(10)]
     for number in range(3):
         origin.redirect(f"/{number}", f"/{number + 1}", headers=long)

@@ -124,7 +124,7 @@ def test_a_server_without_tls_is_a_protocol_error(collecting: Collecting, origin
 
 def test_a_handshake_that_stalls_is_a_timeout_of_the_connection(collecting: Collecting) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        collecting.start(deadline_ms=300)
+        collecting.start(collect_timeout_s=0.3)
         failure = collecting.failure(f"https://127.0.0.1:{silent.getsockname()[1]}/")
     assert failure.code is FailureCode.CONNECTION_TIMEOUT
     assert failure.exchanges[0].timings_ms.tls is not None

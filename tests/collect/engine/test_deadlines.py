@@ -5,14 +5,14 @@ from __future__ import annotations
 from metadata_inventory.collect.engine.collection import Collection
 from metadata_inventory.collect.engine.deadlines import Deadlines
 from metadata_inventory.collect.engine.resolver import Resolution
-from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import CollectionOrder
 from tests.collect.conftest import LOOPBACK
+from tests.support.options import collector_options
 
 
-def begin(token: str, **options: int) -> Collection:
+def begin(token: str, **options: float) -> Collection:
     order = CollectionOrder(token=token, url="http://127.0.0.1/")
-    return Collection(order, CollectorOptions(destinations=LOOPBACK, **options))  # type: ignore[arg-type]
+    return Collection(order, collector_options(destinations=LOOPBACK, **options))
 
 
 def queue(*collections: Collection) -> Deadlines:
@@ -34,7 +34,7 @@ def test_a_stage_that_is_due_comes_once_and_the_earliest_comes_first() -> None:
 
 
 def test_a_stage_that_has_ended_is_not_given_up() -> None:
-    collection, other = begin("one", resolve_timeout_ms=0), begin("other", resolve_timeout_ms=0)
+    collection, other = begin("one", resolve_timeout_s=0), begin("other", resolve_timeout_s=0)
     deadlines = queue(collection, other)
     collection.wait_for_slot(Resolution())
     deadlines.add(collection)

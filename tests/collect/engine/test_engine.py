@@ -44,7 +44,7 @@ def test_names_that_are_not_answered_do_not_hold_up_others(working: Working, ori
 
 
 def test_a_name_that_is_not_answered_in_time_is_a_timeout(working: Working) -> None:
-    engine = working.start(resolve_timeout_ms=100)
+    engine = working.start(resolve_timeout_s=0.1)
     failure = working.collect(engine, "http://slow.example/")
     assert isinstance(failure, Failure)
     assert failure.code is FailureCode.DNS_TIMEOUT
@@ -53,7 +53,7 @@ def test_a_name_that_is_not_answered_in_time_is_a_timeout(working: Working) -> N
 
 
 def test_a_look_up_that_ends_too_late_is_ignored(working: Working) -> None:
-    engine = working.start(resolve_timeout_ms=100, max_unresolved_per_domain=1)
+    engine = working.start(resolve_timeout_s=0.1, max_unresolved_per_domain=1)
     engine.advance([CollectionOrder(token="late", url="http://slow.one.example/")], (), 0)
     (failure,) = dict(engine.advance((), (), round(DEADLINE_S * 1000))).values()
     assert isinstance(failure, Failure)
@@ -91,7 +91,7 @@ def test_an_abandoned_look_up_is_forgotten(working: Working) -> None:
 
 def test_a_thousand_that_wait_for_a_host_may_end_at_once(working: Working, origin: Origin) -> None:
     """As when a name begins to resolve to a refused address: each that gets the slot fails and frees it."""
-    engine = working.start(max_per_host=1, name_cache_ms=0)
+    engine = working.start(host_concurrency=1, name_cache_ms=0)
     working.resolver.known["a.example"] = ("127.0.0.1",)
     origin.page("/held")
     origin.hold("/held")
@@ -125,7 +125,7 @@ class Staged:
     def __init__(self, working: Working, origin: Origin, *, redirect_body_ms: int = 60_000) -> None:
         self._origin = origin
         self._names = working.resolver
-        self.engine = working.start(max_per_host=1, redirect_body_ms=redirect_body_ms)
+        self.engine = working.start(host_concurrency=1, redirect_body_ms=redirect_body_ms)
         for name in ("slow.example", "target.test"):
             working.resolver.known[name] = ("127.0.0.1",)
         target = origin.url("/target", host="target.test")

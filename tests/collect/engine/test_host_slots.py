@@ -56,7 +56,7 @@ def test_a_host_that_many_redirect_to_gets_no_more_than_its_slots_and_others_go_
         hold(origin, path)
 
     async def test() -> None:
-        async with running(lanes=1, per_host=at_once) as lanes:
+        async with running(lanes=1, host_concurrency=at_once) as lanes:
             tasks = [
                 asyncio.create_task(collect(lanes, origin, f"/to{path}", source))
                 for path, source in zip(paths, SOURCES, strict=True)
@@ -76,7 +76,7 @@ def test_a_host_that_many_redirect_to_gets_no_more_than_its_slots_and_others_go_
 
 
 def test_the_wait_for_a_slot_is_recorded_as_blocked(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(max_per_host=1)
+    collecting.start(host_concurrency=1)
     first, second = collecting.order(hold(origin, "/1")), collecting.order(lead(origin, "/2"))
     collecting.advance(first)
     collecting.go_on_until(lambda: origin.count("/1") == 1)
@@ -92,7 +92,7 @@ def test_the_wait_for_a_slot_is_recorded_as_blocked(collecting: Collecting, orig
 
 
 def test_the_wait_for_a_slot_ends_with_the_deadline_and_takes_no_slot(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(max_per_host=1, deadline_ms=2000)
+    collecting.start(host_concurrency=1, collect_timeout_s=2)
     older = collecting.order(lead(origin, "/older"))
     origin.hold("/to/older")
     collecting.advance(older)
@@ -123,7 +123,7 @@ def test_the_wait_for_a_slot_ends_with_the_deadline_and_takes_no_slot(collecting
 def test_an_abandoned_collection_gives_up_its_slot_and_its_wait(
     collecting: Collecting, origin: Origin, abandoned: tuple[int, ...]
 ) -> None:
-    collecting.start(max_per_host=1)
+    collecting.start(host_concurrency=1)
     orders = [collecting.order(hold(origin, "/0")), *(collecting.order(lead(origin, path)) for path in ("/1", "/2"))]
     for path, order in zip(("/0", "/to/1", "/to/2"), orders, strict=True):
         collecting.advance(order)
@@ -140,7 +140,7 @@ def test_an_abandoned_collection_gives_up_its_slot_and_its_wait(
 
 
 def test_hosts_that_redirect_to_one_another_do_not_wait_for_one_another(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(max_per_host=1)
+    collecting.start(host_concurrency=1)
     hosts = SOURCES[:2]
     orders = []
     for number in range(10):
@@ -152,7 +152,7 @@ def test_hosts_that_redirect_to_one_another_do_not_wait_for_one_another(collecti
 
 
 def test_a_redirect_within_its_host_keeps_the_slot(collecting: Collecting, origin: Origin) -> None:
-    collecting.start(max_per_host=1)
+    collecting.start(host_concurrency=1)
     origin.redirect("/1", "/2")
     origin.redirect("/2", "/3")
     origin.page("/3")
@@ -166,7 +166,7 @@ def test_a_redirect_within_its_host_keeps_the_slot(collecting: Collecting, origi
 
 
 def test_a_repeated_hop_keeps_the_slot(collecting: Collecting, tls_origin: Origin) -> None:
-    collecting.start(max_per_host=1, tls_verify="record")
+    collecting.start(host_concurrency=1, tls_verify="record")
     orders = [collecting.order(tls_origin.url("/")) for _ in range(3)]
     assert {type(outcome) for outcome in collecting.finish(*orders)} == {Capture}
 

@@ -9,10 +9,11 @@ import pytest
 from metadata_inventory.collect.options import HeaderLimits
 from metadata_inventory.collect.parse.headers import HeaderReader, raw_value, read_request, read_text
 from metadata_inventory.model.capture import Header
+from tests.support.options import header_limits
 
 
 def read(*lines: bytes, limits: HeaderLimits | None = None) -> HeaderReader:
-    reader = HeaderReader(limits or HeaderLimits())
+    reader = HeaderReader(limits or header_limits())
     for line in lines:
         reader.feed(line + b"\r\n")
     return reader
@@ -94,9 +95,9 @@ def test_values_of_a_name_are_found_in_whatever_case() -> None:
 @pytest.mark.parametrize(
     ("limits", "lines"),
     [
-        (HeaderLimits(max_lines=4), [b"A: 1", b"B: 2", b"C: 3", b"D: 4"]),
-        (HeaderLimits(max_line_bytes=20), [b"A: " + b"x" * 16]),
-        (HeaderLimits(max_total_bytes=100), [b"A: " + b"x" * 40, b"B: " + b"x" * 40]),
+        (header_limits(max_header_lines=4), [b"A: 1", b"B: 2", b"C: 3", b"D: 4"]),
+        (header_limits(max_line_bytes=20), [b"A: " + b"x" * 16]),
+        (header_limits(max_header_bytes=100), [b"A: " + b"x" * 40, b"B: " + b"x" * 40]),
     ],
 )
 def test_a_limit_that_is_passed_is_a_violation_and_ends_reading(limits: HeaderLimits, lines: list[bytes]) -> None:
@@ -107,12 +108,12 @@ def test_a_limit_that_is_passed_is_a_violation_and_ends_reading(limits: HeaderLi
 
 
 def test_headers_at_a_limit_are_read() -> None:
-    limits = HeaderLimits(max_lines=3, max_line_bytes=17, max_total_bytes=17 + 6 + 2)
+    limits = header_limits(max_header_lines=3, max_line_bytes=17, max_header_bytes=17 + 6 + 2)
     assert read(b"HTTP/1.1 200 OK", b"A: 1", b"", limits=limits).complete
 
 
 def test_informational_responses_and_trailers_count_towards_the_limits() -> None:
-    limits = HeaderLimits(max_lines=6)
+    limits = header_limits(max_header_lines=6)
     early = [b"HTTP/1.1 103 Early Hints", b"A: 1", b""] * 2
     assert read(*early, b"HTTP/1.1 200 OK", limits=limits).violation is not None
     assert read(b"HTTP/1.1 200 OK", b"", *[b"T: 1"] * 5, limits=limits).violation is not None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from metadata_inventory.collect.options import HeaderLimits
 from metadata_inventory.collect.parse.headers import HeaderReader
 from metadata_inventory.collect.parse.redirects import find_redirect
+from tests.support.options import header_limits
 
 URL = "https://a.example/dir/page?x"
 
 
 def read(status: int, *locations: bytes) -> HeaderReader:
-    reader = HeaderReader(HeaderLimits())
+    reader = HeaderReader(header_limits())
     for line in (b"HTTP/1.1 %d Found" % status, *(b"Location: " + one for one in locations), b""):
         reader.feed(line + b"\r\n")
     return reader

@@ -12,10 +12,10 @@ from typing import Any
 
 import psutil
 
-from metadata_inventory.collect.options import CollectorOptions, LaneSettings
 from metadata_inventory.collect.pool.lanes import Lanes
 from metadata_inventory.model.capture import CollectionOrder, Outcome
 from tests.collect.conftest import HOSTS, LOOPBACK
+from tests.support.options import collector_options, lane_settings
 from tests.support.origin import Origin, Request
 
 DEADLINE_S = 30.0
@@ -29,9 +29,9 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Lanes]:
-    shape = LaneSettings(**{name: value for name, value in settings.items() if name != "options"})
-    options = {"max_per_host": shape.per_host} | settings.get("options", {})
-    lanes = Lanes(CollectorOptions(destinations=LOOPBACK, **options), shape)
+    shape = lane_settings(**{name: value for name, value in settings.items() if name != "options"})
+    options = {"host_concurrency": shape.host_concurrency} | settings.get("options", {})
+    lanes = Lanes(collector_options(destinations=LOOPBACK, **options), shape)
     await lanes.start()
     try:
         yield lanes

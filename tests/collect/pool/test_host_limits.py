@@ -7,12 +7,12 @@ import contextlib
 
 import pytest
 
-from metadata_inventory.collect.options import CollectorOptions, LaneSettings
 from metadata_inventory.collect.pool.host_limits import HostLimits
 from metadata_inventory.collect.pool.lanes import Lane, Lanes
 from metadata_inventory.model.capture import Capture
-from tests.collect.conftest import HOSTS, LOOPBACK
+from tests.collect.conftest import HOSTS
 from tests.collect.pool.lanes import collect, run, running, until
+from tests.support.options import collector_options, lane_settings
 from tests.support.origin import Origin
 from tests.support.waiting import wait_until
 
@@ -26,7 +26,7 @@ def test_a_host_has_no_more_than_its_number_under_way(origin: Origin) -> None:
         origin.hold(f"/{number}")
 
     async def test() -> None:
-        async with running(lanes=1, per_host=at_once) as lanes:
+        async with running(lanes=1, host_concurrency=at_once) as lanes:
             tasks = [asyncio.create_task(collect(lanes, origin, f"/{number}")) for number in range(count)]
             for number in range(count):
                 expected = min(count, at_once + number)
@@ -61,7 +61,7 @@ def test_a_hosts_collections_start_apart_and_delay_no_other_host(
     origin.hold("/held")
 
     async def test() -> None:
-        async with running(lanes=1, host_gap_ms=round(GAP_S * 1000), wait_ms=30_000, patience_s=60) as lanes:
+        async with running(lanes=1, host_gap_s=GAP_S, wait_ms=30_000, patience_s=60) as lanes:
             held = asyncio.create_task(collect(lanes, origin, "/held", HOSTS[3])) if busy else None
             apart = [asyncio.create_task(collect(lanes, origin)) for _ in range(3)]
             others = await asyncio.gather(*(collect(lanes, origin, host=host) for host in HOSTS[1:3]))
@@ -81,7 +81,7 @@ def test_a_hosts_collections_start_apart_and_delay_no_other_host(
 
 def test_an_order_that_waits_for_its_hosts_gap_can_be_given_up(origin: Origin) -> None:
     async def test() -> None:
-        async with running(lanes=1, host_gap_ms=3_600_000) as lanes:
+        async with running(lanes=1, host_gap_s=3600) as lanes:
             assert isinstance(await collect(lanes, origin), Capture)
             waiting = asyncio.create_task(collect(lanes, origin))
             await asyncio.sleep(0)
@@ -124,7 +124,7 @@ def test_no_more_orders_wait_for_their_gap_than_start_soon(gap_s: float, expecte
 
 
 def test_room_is_what_the_orders_ahead_leave() -> None:
-    lanes = Lanes(CollectorOptions(destinations=LOOPBACK), LaneSettings(lanes=1, capacity=5, per_host=3))
+    lanes = Lanes(collector_options(), lane_settings(lanes=1, lane_capacity=5, host_concurrency=3))
     assert lanes.room("a") == 3
     assert lanes.room("a", ["b"]) == 3, "an order of another host takes no room of this host"
     assert lanes.room("a", ["a", "b"]) == 2

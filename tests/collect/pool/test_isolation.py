@@ -79,7 +79,7 @@ def test_a_url_that_kills_its_collector_is_found_and_its_neighbours_come_home(or
                 )
                 assert captured(await asyncio.gather(*neighbours))
                 assert len(victims) <= killers * 8
-            assert lanes.room(HOSTS[0]) == lanes.settings.per_host
+            assert lanes.room(HOSTS[0]) == lanes.settings.host_concurrency
             assert captured(await asyncio.gather(*(collect(lanes, origin, host=host) for host in HOSTS)))
             await until(lambda: len(children()) == 2)
 
@@ -110,7 +110,7 @@ def test_orders_hit_by_a_kill_from_outside_are_collected_again_together(origin: 
             victim.kill()
             await asyncio.to_thread(origin.wait_for, "/held", 60)
             assert len({process_of(request) for request in origin.requests[30:]}) == 1
-            assert lanes.room(HOSTS[0]) == lanes.settings.per_host - 10
+            assert lanes.room(HOSTS[0]) == lanes.settings.host_concurrency - 10
             assert isinstance(await collect(lanes, origin), Capture)
             origin.release("/held")
             assert captured(await asyncio.gather(*tasks))
@@ -286,7 +286,7 @@ def test_orders_that_wait_for_processes_that_do_not_start_are_refused(
         await start(process, timeout_s)
 
     async def test() -> None:
-        async with running(lanes=1, capacity=5 if alone else 3) as lanes:
+        async with running(lanes=1, lane_capacity=5 if alone else 3) as lanes:
             with monkeypatch.context() as patched:
                 patched.setattr(entry, "start", os.abort)  # pickled by name: it fails in the lane process
                 patched.setattr(LaneProcess, "start", counted_start)
@@ -312,10 +312,10 @@ def test_a_body_beyond_the_bound_of_memory_costs_its_neighbours_only_time(origin
     """The bound is RLIMIT_DATA. The body budget is set higher, so that it does not pause the transfer before."""
     mib = 1024 * 1024
     options = {
-        "max_data_bytes": 256 * mib,
+        "lane_memory_bytes": 256 * mib,
         "max_body_bytes": 1024 * mib,
         "max_wire_bytes": 1024 * mib,
-        "max_bodies_bytes": 2048 * mib,
+        "lane_body_bytes": 2048 * mib,
     }
     origin.answer("/endless", b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", endless=os.urandom(mib))
 

@@ -18,12 +18,11 @@ import psutil
 import pytest
 
 from metadata_inventory.collect.engine import entry
-from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.collect.pool.lane_process import LaneProcess, LaneProcessLost
 from metadata_inventory.collect.pool.lanes import Lanes
 from metadata_inventory.errors import CollectorUnavailable, StartError
 from metadata_inventory.model.capture import Capture, Failure, FailureCode
-from tests.collect.conftest import HOSTS, LOOPBACK
+from tests.collect.conftest import HOSTS
 from tests.collect.pool.lanes import (
     DEADLINE_S,
     begin,
@@ -36,6 +35,7 @@ from tests.collect.pool.lanes import (
     running,
     until,
 )
+from tests.support.options import collector_options, lane_settings
 from tests.support.origin import DEFAULT_PAGE, Origin
 from tests.support.waiting import GONE_S, wait_until
 
@@ -65,7 +65,7 @@ def test_a_host_stays_in_its_lane_and_so_on_its_connection(origin: Origin) -> No
 
 def test_300_held_connections_progress_together(origin: Origin) -> None:
     async def test() -> None:
-        async with running(per_host=80) as lanes:
+        async with running(host_concurrency=80) as lanes:
             origin.hold("/held")
             tasks = await begin(lanes, origin, "/held", [HOSTS[number % 4] for number in range(300)])
             assert not any(task.done() for task in tasks)
@@ -91,7 +91,7 @@ def test_a_new_order_is_begun_at_once_while_another_is_under_way(origin: Origin)
 
 def test_room_is_what_is_left_of_lane_and_host(origin: Origin) -> None:
     async def test() -> None:
-        async with running(lanes=1, capacity=3, per_host=2) as lanes:
+        async with running(lanes=1, lane_capacity=3, host_concurrency=2) as lanes:
             assert lanes.room(HOSTS[0]) == 2
             origin.hold("/held")
             tasks = await begin(lanes, origin, "/held", [HOSTS[0], HOSTS[0]])
@@ -108,7 +108,7 @@ def test_room_is_what_is_left_of_lane_and_host(origin: Origin) -> None:
 
 def test_orders_beyond_the_capacity_wait_in_the_lane(origin: Origin) -> None:
     async def test() -> None:
-        async with running(lanes=1, capacity=2) as lanes:
+        async with running(lanes=1, lane_capacity=2) as lanes:
             origin.hold("/held")
             tasks = await begin(lanes, origin, "/held", [HOSTS[0]] * 2)
             waiting = [asyncio.create_task(collect(lanes, origin)) for _ in range(3)]
@@ -131,7 +131,7 @@ def test_a_cancelled_collection_is_cut_off(origin: Origin) -> None:
             (task,) = await begin(lanes, origin, "/held", [HOSTS[0]])
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            assert lanes.room(HOSTS[0]) == lanes.settings.per_host
+            assert lanes.room(HOSTS[0]) == lanes.settings.host_concurrency
             assert isinstance(await collect(lanes, origin), Capture)
             origin.release("/held")  # a held request does not notice that its connection is closed
             await asyncio.to_thread(origin.wait_until, lambda: origin.closed == 1)
@@ -212,7 +212,7 @@ def test_closing_ends_all_collections_and_every_lane_process(origin: Origin) -> 
 
 def test_a_lane_process_that_cannot_start_fails_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        lanes = Lanes(CollectorOptions(destinations=LOOPBACK, max_body_bytes="many"))  # type: ignore[arg-type]
+        lanes = Lanes(collector_options(max_body_bytes="many"), lane_settings())
         monkeypatch.setattr(entry, "start", os.abort)  # pickled by name: it fails in the lane process
         with pytest.raises(StartError):
             await lanes.start()
@@ -225,7 +225,7 @@ def test_a_stopped_forkserver_is_waited_for_within_bounds() -> None:
     async def test() -> None:
         async with running(lanes=1):
             server = forkserver()
-            process = LaneProcess(CollectorOptions(destinations=LOOPBACK))
+            process = LaneProcess(collector_options())
             server.suspend()
             try:
                 with pytest.raises(LaneProcessLost):
@@ -269,10 +269,12 @@ PARENT = """
     from metadata_inventory.model.destinations import DestinationPolicy
     from metadata_inventory.model.capture import CollectionOrder
     from metadata_inventory.collect.pool.lanes import Lanes
-    from metadata_inventory.collect.options import CollectorOptions
 
     async def main(url):
-        lanes = Lanes(CollectorOptions(destinations=DestinationPolicy.parse(["127.0.0.1"])))
+        from tests.support.options import collector_options, lane_settings
+
+        options = collector_options(destinations=DestinationPolicy.parse(["127.0.0.1"]))
+        lanes = Lanes(options, lane_settings())
         await lanes.start()
         task = asyncio.create_task(lanes.collect(CollectionOrder(token="t", url=url), "127.0.0.1"))
         await asyncio.sleep(0)
@@ -345,7 +347,7 @@ def report_modules() -> list[str]:
 
 def test_a_lane_process_has_no_server_no_database_and_no_settings() -> None:
     async def test() -> None:
-        process = LaneProcess(CollectorOptions(destinations=LOOPBACK))
+        process = LaneProcess(collector_options())
         await process.start(DEADLINE_S)
         assert process._pool is not None
         modules = await asyncio.wrap_future(process._pool.submit(report_modules))

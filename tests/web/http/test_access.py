@@ -13,7 +13,8 @@ import pytest
 from tornado.httputil import HTTPHeaders
 from tornado.ioloop import IOLoop
 
-from metadata_inventory.access.keys import Scope, make_key, now, read_keys, write_keys
+from metadata_inventory.access.keys import Scope, make_key, read_keys, write_keys
+from metadata_inventory.clock import now
 from metadata_inventory.web.app import ROUTES
 from metadata_inventory.web.http.handler import SECURITY_HEADERS
 from metadata_inventory.web.http.openapi import operations
