@@ -15,8 +15,8 @@ from tornado.ioloop import IOLoop
 
 from metadata_inventory.access.keys import Scope, make_key, now, read_keys, write_keys
 from metadata_inventory.web.app import ROUTES
-from metadata_inventory.web.http.handler import SECURITY_HEADERS
-from metadata_inventory.web.http.openapi import operations
+from metadata_inventory.web.http.operation import operations
+from metadata_inventory.web.http.security_headers import SECURITY_HEADERS
 from tests.support.origin import Origin
 from tests.support.running import Service, with_database
 from tests.support.waiting import wait_until_async

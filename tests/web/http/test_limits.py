@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from metadata_inventory.web.http.handler import SECURITY_HEADERS
+from metadata_inventory.web.http.security_headers import SECURITY_HEADERS
 from tests.support.client import get, post
 from tests.support.origin import Origin
 from tests.support.running import Service, with_database

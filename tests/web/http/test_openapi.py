@@ -9,7 +9,8 @@ import pytest
 from openapi_spec_validator import validate
 
 from metadata_inventory.web.app import ROUTES
-from metadata_inventory.web.http.openapi import METHODS, build_document
+from metadata_inventory.web.http.openapi import build_document
+from metadata_inventory.web.http.operation import METHODS
 from tests.web.client import Api
 
 

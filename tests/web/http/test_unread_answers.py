@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from metadata_inventory.web.http.handler import UNREAD_BYTES
+from metadata_inventory.web.http.unread_answers import UNREAD_BYTES
 from tests.support.client import post
 from tests.support.origin import Origin
 from tests.support.running import Service, with_database

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from metadata_inventory.web.api.answers import read_preferences
+from metadata_inventory.web.http.preferences import read_preferences
 
 
 @pytest.mark.parametrize(
