@@ -29,7 +29,7 @@ class RequeueBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Requeued(Struct, frozen=True, kw_only=True):
-    """The result of one call. `more`: further failed entries may be left for a next call.
+    """The result of one call. `more`: further failed entries may wait for a next call.
 
     `failed_before` is that of the request, else the instant at which this call began. Sent with the next call, it keeps
     entries out that were requeued by this call and have failed again.

@@ -17,6 +17,8 @@ from metadata_inventory.errors import CrossSiteRefused, HostNotAllowed, TokenInv
 from metadata_inventory.validation import show
 from metadata_inventory.web.http.cors import CorsPolicy
 
+_CROSS_SITE = "A page of another site may not start work here; the setting cors_origins lists the origins that may."
+
 
 class Caller(Struct, frozen=True):
     """Who sent a request: the holder of `key`, or, where no keys are in force, a network address.
@@ -81,9 +83,9 @@ class Access:
             return
         # Every value but these two is refused, also those that no browser sends: other capitals, none, two values.
         if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
-            raise CrossSiteRefused
+            raise CrossSiteRefused(_CROSS_SITE)
         if origin is not None and origin.partition("://")[2] != request.host:
-            raise CrossSiteRefused
+            raise CrossSiteRefused(_CROSS_SITE)
 
 
 def _network_of(ip: str) -> str:

@@ -22,7 +22,7 @@ from metadata_inventory.validation import MAX_SHOWN, ValueMismatch, choices, con
 
 Shape = TypeVar("Shape", bound=Struct)
 
-_ENCODE_URL = "If it belongs to url, percent-encode the URL: & must be written %26."
+_ENCODE = "percent-encode the URL: & must be written %26."
 
 
 def read_query(arguments: Mapping[str, list[bytes]], shape: type[Shape]) -> Shape:
@@ -31,9 +31,9 @@ def read_query(arguments: Mapping[str, list[bytes]], shape: type[Shape]) -> Shap
     for latin_name, given in arguments.items():
         name = latin_name.encode("latin-1").decode("utf-8", "replace")  # Tornado reads the bytes of names as Latin-1
         if len(given) > 1:
-            hint = _ENCODE_URL if "url" in _fields(shape) else ""
             refusal = UrlRepeated if name == "url" else InvalidParameter
-            raise refusal(f"The parameter {show(name)} is given {len(given)} times; give it once. {hint}".rstrip())
+            hint = f" If one of them belongs to url, {_ENCODE}" if "url" in _fields(shape) else ""
+            raise refusal(f"The parameter {show(name)} is given {len(given)} times; give it once.{hint}")
         try:
             values[name] = given[0].decode("utf-8")
         except UnicodeDecodeError as error:
@@ -46,7 +46,7 @@ def read_members(value: object, shape: type[Shape]) -> Shape:
     """A JSON value as `shape`. Raises UrlMissing, InvalidParameter."""
     fields = _fields(shape)
     if not isinstance(value, dict):
-        raise InvalidParameter(f"The body must be a JSON object of {choices(list(fields), 'and')}, not {show(value)}.")
+        raise InvalidParameter(f"The body must be a JSON object (members: {', '.join(fields)}), not {show(value)}.")
     _check_names("member", value, shape)
     try:
         return shape(**{name: convert(name, item, fields[name].type, strict=True) for name, item in value.items()})
@@ -80,7 +80,8 @@ def _describe_unknown(noun: str, name: str, known: list[str]) -> str:
     elif noun == "member" or "url" not in known:
         sentence += f"; there are {choices(known, 'and')}"
     end = "?" if suggested else "."
-    return f"{sentence}{end} {_ENCODE_URL}" if noun == "parameter" and "url" in known else f"{sentence}{end}"
+    hint = f" If it belongs to url, {_ENCODE}" if noun == "parameter" and "url" in known else ""
+    return f"{sentence}{end}{hint}"
 
 
 def _convert_text(name: str, value: str, kind: Any) -> Any:

@@ -1,7 +1,7 @@
 """The security headers of every answer.
 
-The API sends data: no browser is to render it as a page, put it into a frame, run it as a script, or tell another site
-where it came from. Sources: OWASP HTTP Headers Cheat Sheet; Content Security Policy Level 3; Fetch standard, "CORP".
+The API sends data: no browser may render it as a page, put it into a frame, run it as a script, or send its URL to
+another site. Sources: OWASP HTTP Headers Cheat Sheet; Content Security Policy Level 3; Fetch standard, "CORP".
 """
 
 from __future__ import annotations

@@ -41,7 +41,6 @@ def _encode(error: errors.InventoryError) -> bytes:
 
 _TOO_MANY = _encode(errors.TooManyConnections(retry_after_s=1))
 _MALFORMED = _encode(errors.InvalidRequest("The bytes on this connection are not an HTTP/1.1 request (RFC 9112)."))
-_HEAD_TOO_LARGE = _encode(errors.HeadersTooLarge())
 
 # The answer that Tornado 6.6 writes by itself before it closes a connection (`HTTP1Connection._read_message_inner`).
 _BARE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
@@ -53,6 +52,7 @@ class ClientStream(IOStream):
     Tornado has no hook for this: it writes a bare status line, and nothing at all when a head is over its limit.
     """
 
+    head_too_large = _encode(errors.HeadersTooLarge())
     _in_head = False
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
@@ -71,7 +71,7 @@ class ClientStream(IOStream):
     def close(self, exc_info: Any = False) -> None:
         """As IOStream's. UnsatisfiableReadError means that the head, or a line between chunks, is over its limit."""
         if isinstance(exc_info, UnsatisfiableReadError) and not self.closed():
-            written = self.write(_HEAD_TOO_LARGE if self._in_head else _MALFORMED)
+            written = self.write(self.head_too_large if self._in_head else _MALFORMED)
             # The exception is retrieved, so that it is not logged: the client may have closed its connection.
             written.add_done_callback(lambda written: written.exception())
         super().close(exc_info)
@@ -81,6 +81,7 @@ class BoundedServer(HTTPServer):
     """Answers a connection beyond `max_connections` with 503, without reading from it, and closes it."""
 
     max_connections = sys.maxsize
+    head_too_large = ClientStream.head_too_large
     _count = 0
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
@@ -90,6 +91,7 @@ class BoundedServer(HTTPServer):
         self._count += 1
         # The stream that Tornado has made has read nothing yet: its socket can be given to another stream.
         kept = ClientStream(stream.socket, max_buffer_size=self.max_buffer_size, read_chunk_size=self.read_chunk_size)
+        kept.head_too_large = self.head_too_large
         super().handle_stream(kept, address)
 
     def on_close(self, server_conn: object) -> None:
@@ -105,12 +107,16 @@ def _close(stream: IOStream, written: asyncio.Future[None]) -> None:
 def make_server(
     app: Application, *, max_connections: int, idle_timeout_s: float, body_timeout_s: float
 ) -> BoundedServer:
+    max_header_bytes = app.settings["max_header_bytes"]
     server = BoundedServer(
         app,
         idle_connection_timeout=idle_timeout_s,
         body_timeout=body_timeout_s,
-        max_header_size=app.settings["max_header_bytes"],
+        max_header_size=max_header_bytes,
         max_body_size=sys.maxsize,  # handlers limit bodies (`request_body`), and answer with the reason
     )
     server.max_connections = max_connections
+    server.head_too_large = _encode(
+        errors.HeadersTooLarge(f"The request line and headers must have at most {max_header_bytes} bytes together.")
+    )
     return server

@@ -1,6 +1,6 @@
-"""Limits what clients leave unread: the bytes of large answers, and the time that reading one answer may take.
+"""Limits the bytes of large answers that clients have not read yet, and the time for reading one answer.
 
-An answer that its client does not read stays in this process's memory.
+An answer that its client does not read stays in the memory of this process.
 """
 
 from __future__ import annotations

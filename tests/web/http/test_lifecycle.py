@@ -1,4 +1,4 @@
-"""A client that goes in the middle of its request: nobody waits for it when the service ends."""
+"""Requests under way when the service stops: it waits for them, but not for clients that have disconnected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG_S = 600.0
 
 
 async def begin(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A request that the service has taken up, and of whose body the first byte was sent."""
+    """A request whose head the service has read, and whose body has been sent up to its first byte."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(BEGUN)
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
@@ -32,7 +32,7 @@ async def begin(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-async def test_request_that_was_broken_off_in_its_body_is_not_waited_for_at_the_end(
+async def test_stop_does_not_wait_for_a_request_whose_client_has_disconnected(
     mongo_uri: str, database_name: str, monkeypatch: pytest.MonkeyPatch, reset: bool
 ) -> None:
     monkeypatch.setattr(bootstrap, "ANSWER_S", LONG_S)
@@ -51,7 +51,7 @@ async def test_request_that_was_broken_off_in_its_body_is_not_waited_for_at_the_
         server.stop()
         closing = asyncio.create_task(service.close())
         done, _ = await asyncio.wait({closing}, timeout=1)
-        assert not done, "one is still there, and sends the rest of its body now"
+        assert not done, "the other client is still connected; it sends the rest of its body now"
         staying.write(b"}".ljust(99))
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 4")
         staying.close()
