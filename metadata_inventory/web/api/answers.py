@@ -37,7 +37,7 @@ class EntryHandler(BaseHandler):
         self._set_cache_status(cache_status)
         self.set_header("ETag", etag(entry, names))
         self.set_header("Cache-Control", "no-cache")
-        if status == 200 and self.matches_etag():
+        if self.matches_etag():
             return
         content = await self.services.inventory.content(entry) if "page_source" in names else b""
         if content is None:  # a newer capture has just replaced this one, and its body with it

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 from msgspec.structs import replace
@@ -94,9 +96,7 @@ async def test_bad_requeue_is_400_and_says_what_is_wrong(api: Api, body: bytes, 
     assert answer.json["detail"].startswith(detail)
 
 
-def test_operator_sees_running_waiting_and_failed_collections_and_requeues_a_failed_one(
-    narrow: Service, shared_origin: Origin
-) -> None:
+def test_operator_sees_all_collections_and_requeues_a_failed_one(narrow: Service, shared_origin: Origin) -> None:
     held, waiting, broken = (f"/{uuid.uuid4().hex}" for _ in range(3))
     shared_origin.answer(broken, b"not HTTP at all\r\n\r\n")
     assert post(narrow, shared_origin.url(broken))[0] == 502
@@ -131,6 +131,9 @@ def test_waiting_retry_is_shown_with_its_code(narrow: Service, shared_origin: Or
     assert post(narrow, shared_origin.url(path))[0] == 502
     retrying = queue(narrow)["retrying"]
     assert (retrying["count"], retrying["codes"]) == (1, {"connection_terminated": 1})
+    with urlopen(f"{narrow.url}/api/metadata/?{urlencode({'url': shared_origin.url(path)})}") as answer:
+        assert answer.status == 202
+        assert 60 < int(answer.headers["Retry-After"]) <= 600, "the time until the next attempt"
 
 
 def test_command_says_what_the_service_refuses_and_that_it_does_not_answer(narrow: Service, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import uuid
@@ -10,8 +11,9 @@ from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
+from tornado.iostream import IOStream
 
-from metadata_inventory.web.http.unread_answers import UNREAD_BYTES
+from metadata_inventory.web.http.unread_answers import UNREAD_BYTES, UnreadAnswers
 from tests.support.client import post
 from tests.support.origin import Origin
 from tests.support.running import Service, with_database
@@ -96,3 +98,25 @@ def test_unread_bytes_of_all_clients_are_limited_and_small_answers_are_sent(pati
                 return all(SlowReader(readers_again, patient, large).status == 200 for _ in range(FIT - 1))
 
         wait_until(all_have_room, 3 * BACK_S, what="room for all, after the clients have closed their connections")
+
+
+@pytest.mark.gen_test
+async def test_connection_is_closed_when_its_answer_is_not_read_in_time_and_kept_when_it_is() -> None:
+    """Timers run in order: when the second one has closed its connection, the first one is over."""
+    loop = asyncio.get_running_loop()
+    unread = UnreadAnswers(timeout_s=0.1)
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(2)]
+        for pair in pairs:
+            for end in pair:
+                stack.callback(end.close)
+        read, not_read = (IOStream(pair[0]) for pair in pairs)
+        written, not_written = loop.create_future(), loop.create_future()
+        unread.watch(written, 1, read)
+        unread.watch(not_written, 1, not_read)
+        written.set_result(None)
+        closed = asyncio.Event()
+        not_read.set_close_callback(closed.set)
+        await asyncio.wait_for(closed.wait(), BACK_S)
+        assert not read.closed()
+        read.close()
