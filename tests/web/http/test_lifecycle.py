@@ -7,16 +7,20 @@ import socket
 import struct
 
 import pytest
+from msgspec.structs import replace
 
 from metadata_inventory.service import bootstrap
 from metadata_inventory.service.settings import Settings
 from metadata_inventory.web.app import make_app
+from metadata_inventory.web.http.request_counter import RequestCounter
 from metadata_inventory.web.http.server import make_server
+from tests.support.waiting import wait_until_async
 
 BEGUN = (
     b"POST /api/metadata/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Expect: 100-continue\r\nContent-Length: 100\r\n\r\n"
 )
+READINESS = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LONG_S = 600.0
 
 
@@ -57,3 +61,37 @@ async def test_stop_does_not_wait_for_a_request_whose_client_has_disconnected(
         staying.close()
         await asyncio.wait_for(closing, 10)
         await server.close_all_connections()
+
+
+@pytest.mark.gen_test
+async def test_request_whose_client_disconnects_before_the_answer_counts_once(mongo_uri: str) -> None:
+    """First the connection is closed, then the answer is finished: either of the two would be enough."""
+    release = asyncio.Event()
+    services = replace(bootstrap.Service(Settings(mongo_uri=mongo_uri)).services, check=release.wait)
+    server = make_server(make_app(services), max_connections=10, idle_timeout_s=LONG_S, body_timeout_s=LONG_S)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        server.add_sockets([listener])
+        address = listener.getsockname()
+        _, gone = await asyncio.open_connection(*address)
+        gone.write(READINESS)
+        await wait_until_async(lambda: begun(services.requests), 10)
+        gone.close()
+        await asyncio.wait_for(services.requests.answered(LONG_S), 10)
+        release.set()
+        reader, staying = await asyncio.open_connection(*address)
+        staying.write(READINESS)
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
+        await asyncio.wait_for(services.requests.answered(LONG_S), 10)
+        staying.close()
+        server.stop()
+        await server.close_all_connections()
+
+
+async def begun(requests: RequestCounter) -> bool:
+    """Whether a request is under way."""
+    try:
+        await asyncio.wait_for(requests.answered(LONG_S), 0.01)
+    except TimeoutError:
+        return True
+    return False
