@@ -1,8 +1,8 @@
 """Converts query strings and JSON bodies to the types that operations declare.
 
-Each parameter or member is converted on its own, so that a refusal names it, the value as it came and the values that
-are accepted. An unknown name is refused: in a query string it is most often the rest of a `url` that was not
-percent-encoded, and an answer about another URL than the client meant would be worse.
+A refusal names the parameter or member, the value as it came and the values that are accepted. An unknown name is
+refused: in a query string it is most often the rest of a `url` that was not percent-encoded, and an answer about
+another URL than the client meant would be worse.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import difflib
 import functools
 from collections.abc import Collection, Mapping
 from types import NoneType
-from typing import Any, TypeVar, Union, get_args
+from typing import Any, Literal, TypeVar, Union, get_args
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +21,7 @@ from metadata_inventory.errors import InvalidParameter, UrlMissing, UrlRepeated
 from metadata_inventory.validation import MAX_SHOWN, ValueMismatch, choices, convert, expectation, show
 
 Shape = TypeVar("Shape", bound=Struct)
+Noun = Literal["parameter", "member"]  # a parameter is text, and is read as what it spells; a member has a JSON type
 
 _ENCODE = "percent-encode the URL: & must be written %26."
 
@@ -38,20 +39,15 @@ def read_query(arguments: Mapping[str, list[bytes]], shape: type[Shape]) -> Shap
             values[name] = given[0].decode("utf-8")
         except UnicodeDecodeError as error:
             raise InvalidParameter(f"The parameter {show(name)} must be percent-encoded UTF-8.") from error
-    _check_names("parameter", values, shape)
-    return shape(**{name: _convert_text(name, value, _fields(shape)[name].type) for name, value in values.items()})
+    return _convert("parameter", values, shape)
 
 
 def read_members(value: object, shape: type[Shape]) -> Shape:
     """A JSON value as `shape`. Raises UrlMissing, InvalidParameter."""
-    fields = _fields(shape)
     if not isinstance(value, dict):
-        raise InvalidParameter(f"The body must be a JSON object (members: {', '.join(fields)}), not {show(value)}.")
-    _check_names("member", value, shape)
-    try:
-        return shape(**{name: convert(name, item, fields[name].type, strict=True) for name, item in value.items()})
-    except ValueMismatch as error:
-        raise InvalidParameter(str(error)) from error
+        members = ", ".join(_fields(shape))
+        raise InvalidParameter(f"The body must be a JSON object (members: {members}), not {show(value)}.")
+    return _convert("member", value, shape)
 
 
 def suggest(name: str, known: Collection[str]) -> str | None:
@@ -59,7 +55,28 @@ def suggest(name: str, known: Collection[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name[:MAX_SHOWN], known, n=1)), None)
 
 
-def _check_names(noun: str, names: Collection[str], shape: type[Struct]) -> None:
+def _convert(noun: Noun, values: Mapping[str, Any], shape: type[Shape]) -> Shape:
+    """The values as `shape`; when they do not fit, one by one, to find out which of them does not."""
+    try:
+        return msgspec.convert(values, shape, strict=noun == "member")
+    except (msgspec.ValidationError, UnicodeError):  # UnicodeError: a lone surrogate in a name
+        _check_names(noun, values, shape)
+        return shape(
+            **{name: _convert_one(noun, name, item, _fields(shape)[name].type) for name, item in values.items()}
+        )
+
+
+def _convert_one(noun: Noun, name: str, value: object, kind: Any) -> Any:
+    try:
+        return convert(name, value, kind, strict=noun == "member")
+    except ValueMismatch as error:
+        if noun == "member":
+            raise InvalidParameter(str(error)) from error
+        expected = expectation(_without_null(kind))
+        raise InvalidParameter(f"{name} must be {expected}, not {show(value)}.") from error
+
+
+def _check_names(noun: Noun, names: Collection[str], shape: type[Struct]) -> None:
     """Raises UrlMissing or InvalidParameter when a required name is missing, InvalidParameter for an unknown one."""
     fields = _fields(shape)
     unknown = next((name for name in names if name not in fields), None)
@@ -72,7 +89,7 @@ def _check_names(noun: str, names: Collection[str], shape: type[Struct]) -> None
         raise InvalidParameter(_describe_unknown(noun, unknown, list(fields)))
 
 
-def _describe_unknown(noun: str, name: str, known: list[str]) -> str:
+def _describe_unknown(noun: Noun, name: str, known: list[str]) -> str:
     sentence = f"There is no {noun} {show(name)}"
     suggested = suggest(name, known)
     if suggested is not None:
@@ -82,14 +99,6 @@ def _describe_unknown(noun: str, name: str, known: list[str]) -> str:
     end = "?" if suggested else "."
     hint = f" If it belongs to url, {_ENCODE}" if noun == "parameter" and "url" in known else ""
     return f"{sentence}{end}{hint}"
-
-
-def _convert_text(name: str, value: str, kind: Any) -> Any:
-    try:
-        return convert(name, value, kind, strict=False)
-    except ValueMismatch as error:
-        expected = expectation(_without_null(kind))
-        raise InvalidParameter(f"{name} must be {expected}, not {show(value)}.") from error
 
 
 def _without_null(kind: Any) -> Any:
