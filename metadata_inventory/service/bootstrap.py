@@ -32,7 +32,9 @@ from metadata_inventory.usecases.inventory import Inventory
 from metadata_inventory.usecases.queue import Queue
 from metadata_inventory.web.api.health import ReadinessCheck
 from metadata_inventory.web.http.access import Access
-from metadata_inventory.web.http.handler import RequestCounter, Services
+from metadata_inventory.web.http.request_counter import RequestCounter
+from metadata_inventory.web.http.services import Services
+from metadata_inventory.web.http.unread_answers import UnreadAnswers
 
 ANSWER_S = 1.0  # for a request whose collection has ended: to read its record and send it
 # An attempt may wait for its host's gap or in isolation, but at most for this many times `collect_timeout_s`.
@@ -77,8 +79,8 @@ class Service:
             access=_access(settings),
             queue=Queue(MongoQueue(self._store.connection), limit=settings.queue_limit),
             requests=RequestCounter(),
+            unread=UnreadAnswers(settings.answer_timeout_s),
             collect_timeout_s=settings.collect_timeout_s,
-            answer_timeout_s=settings.answer_timeout_s,
             max_request_header_bytes=settings.max_request_header_bytes,
             max_request_bytes=settings.max_request_bytes,
         )

@@ -1,1 +1,1 @@
-"""The HTTP API: Tornado handlers over the use cases. Only this package knows HTTP status codes."""
+"""The HTTP API: Tornado request handlers over the use cases. Only this package knows HTTP status codes."""

@@ -1,4 +1,4 @@
-"""The whole route table."""
+"""The route table of the service, the Tornado application made of it, and the access log."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from tornado.web import Application, RequestHandler
 from metadata_inventory.web.api.body import BodyHandler
 from metadata_inventory.web.api.health import LiveHandler, ReadyHandler
 from metadata_inventory.web.api.metadata import MetadataHandler, RecordHandler
+from metadata_inventory.web.api.openapi import OpenApiHandler
 from metadata_inventory.web.api.queue import QueueHandler
-from metadata_inventory.web.http.handler import BaseHandler, Services, UnknownPathHandler
-from metadata_inventory.web.http.openapi import OpenApiHandler, Route
+from metadata_inventory.web.http.handler import BaseHandler, UnknownPathHandler
+from metadata_inventory.web.http.route import Route
+from metadata_inventory.web.http.services import Services
 
 access_logger = logging.getLogger("metadata_inventory.access")
 
@@ -28,6 +30,7 @@ ROUTES = (
 
 
 def make_app(services: Services) -> Application:
+    """The application; `http.server.make_server` serves it, and reads its setting `max_header_bytes`."""
     arguments: dict[str, Any] = {"services": services}
     extra: dict[type[BaseHandler], dict[str, Any]] = {OpenApiHandler: {"routes": ROUTES}}
     return Application(
@@ -38,12 +41,12 @@ def make_app(services: Services) -> Application:
         default_handler_class=UnknownPathHandler,
         default_handler_args=arguments,
         log_function=log_request,
-        max_header_bytes=services.max_request_header_bytes,  # for `server.make_server`
+        max_header_bytes=services.max_request_header_bytes,
     )
 
 
 def log_request(handler: RequestHandler) -> None:
-    """One line a request: its route, never its path or query, which may hold what a URL's owner keeps secret."""
+    """Logs one line for each request: its route, never its path or query, as the URL in them may hold secrets."""
     request = handler.request
     route = getattr(handler, "route", "-")
     level = logging.INFO if handler.get_status() < 500 else logging.WARNING

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from metadata_inventory.model.urls import normalize
 from metadata_inventory.model.view import Record
 from metadata_inventory.web.app import ROUTES
-from metadata_inventory.web.http.openapi import build_document, operations
+from metadata_inventory.web.http.openapi import build_document
+from metadata_inventory.web.http.operation import operations
 from tests.support.client import post
 from tests.support.origin import Origin
 from tests.support.running import Service

@@ -1,4 +1,4 @@
-"""A client of the running API that holds every answer against the OpenAPI document that the API itself serves."""
+"""A client of the running API. It checks every answer against the OpenAPI document that the service serves."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Api:
         return await self.send("POST", "/api/metadata/", headers=headers, body=json.dumps(body).encode(), **query)
 
     async def collected(self, url: str, **query: Any) -> Any:
-        """The record of a URL that is collected now."""
+        """Collect a URL now; its record."""
         answer = await self.post(url, **query)
         assert answer.status == 201, answer.content
         return answer.json
@@ -80,7 +80,7 @@ class Api:
         return Answer(response.code, response.headers, response.body)
 
     async def check(self, method: str, path: str, response: HTTPResponse) -> None:
-        """The answer is one that the document declares, of the media type and the shape that it declares."""
+        """The document declares the status, the media type and the schema of the answer."""
         document = await self.document()
         content_type = response.headers.get("Content-Type")
         if response.code >= 400:

@@ -1,1 +1,1 @@
-"""The API: one module for each resource."""
+"""The API's handlers: one module for each resource."""

@@ -1,4 +1,4 @@
-"""`/api/metadata/`: look a URL up, collect it, read a record by its id."""
+"""`/api/metadata/`: look a URL up, or collect it. `/api/metadata/{id}/`: read a record by its id."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from msgspec import Meta, Struct
 from metadata_inventory import errors
 from metadata_inventory.access.keys import Scope
 from metadata_inventory.model.view import Pending, Record
-from metadata_inventory.web.api.answers import MAX_WAIT_S, EntryHandler, record_path
+from metadata_inventory.web.api.answers import EntryHandler, record_path
 from metadata_inventory.web.http.operation import Answer, Operation, operation
+from metadata_inventory.web.http.preferences import MAX_WAIT_S
 
-# A hundred years; more overflows what computes with it.
+# A hundred years. Instants cannot be computed with arbitrarily large numbers of seconds.
 MAX_AGE_S = 3_155_760_000
 
-# A collection may take its whole time, and its outcome is to be stored after that.
+# How much longer than a collection a POST waits: the time for storing the outcome.
 STORE_S = 2
 
-Wait = Annotated[int, Meta(ge=0, le=MAX_WAIT_S, description="Seconds to wait for a collection; as `Prefer: wait=N`.")]
-MaxAge = Annotated[int, Meta(ge=0, le=MAX_AGE_S, description="Seconds; an older record is collected again.")]
-Fields = Annotated[str, Meta(description="Comma-separated names to answer with, or to leave out, each with a `-`.")]
+Wait = Annotated[
+    int, Meta(ge=0, le=MAX_WAIT_S, description="Seconds to wait for a collection; means the same as `Prefer: wait=N`.")
+]
+MaxAge = Annotated[int, Meta(ge=0, le=MAX_AGE_S, description="Seconds; a record older than this is collected again.")]
+Fields = Annotated[
+    str,
+    Meta(description="Comma-separated names of the fields to answer with, or, each with a `-`, of those to leave out."),
+]
 
 
 class LookUpQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    url: Annotated[str, Meta(description="The URL, percent-encoded.")]
+    url: Annotated[str, Meta(description="The URL, percent-encoded: `&` must be written `%26`.")]
     max_age: MaxAge | None = None
     wait: Wait | None = None
-    collect: Annotated[bool, Meta(description="false: only look, start nothing.")] = True
+    collect: Annotated[bool, Meta(description="false: start no collection.")] = True
     fields: Fields = ""
 
 
@@ -37,7 +43,7 @@ class CollectQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class CollectBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`max_age`, in seconds: a record that is not older is the answer, and nothing is collected."""
+    """The URL to collect. With `max_age`, in seconds, a stored record that is not older is the answer instead."""
 
     url: str
     max_age: MaxAge | None = None
@@ -49,8 +55,8 @@ class ReadQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 _STORED = ("ETag", "Last-Modified", "Age", "Cache-Status")
-_RECORD = Answer("The stored record.", Record, _STORED)
-_UNCHANGED = Answer("The record is the one that `If-None-Match` names.", headers=("ETag", "Cache-Status"))
+_RECORD = Answer("The stored record.", Record, _STORED, partial=True)
+_UNCHANGED = Answer("The record has the ETag of `If-None-Match`.", headers=("ETag", "Cache-Status"))
 _PENDING = Answer(
     "The URL is being collected.", Pending, ("Location", "Retry-After", "Cache-Status", "Preference-Applied")
 )
@@ -60,7 +66,7 @@ _URL_ERRORS = (errors.InvalidUrl, errors.InvalidRequest, errors.DestinationProhi
 class MetadataHandler(EntryHandler):
     @operation(
         Operation(
-            summary="Look a URL up; an unknown one is collected in the background.",
+            summary="Read the record of a URL; a URL without a record is collected in the background.",
             query=LookUpQuery,
             answers={200: _RECORD, 202: _PENDING, 304: _UNCHANGED},
             errors=(*_URL_ERRORS, errors.RecordNotFound),
@@ -75,18 +81,18 @@ class MetadataHandler(EntryHandler):
             collect=query.collect,
             permit=self.permit_work,
         )
-        status = "hit" if found.hit else "fwd=uri-miss"
-        await self.answer(found.entry, query.fields, f"{status}; detail=stale" if found.stale else status)
+        cache_status = "hit" if found.hit else "fwd=uri-miss"
+        await self.answer(found.entry, query.fields, f"{cache_status}; detail=stale" if found.stale else cache_status)
 
     @operation(
         Operation(
-            summary="Collect a URL now, and answer with its record.",
+            summary="Collect a URL now and read its record.",
             scope=Scope.COLLECT,
             query=CollectQuery,
             body=CollectBody,
             answers={
-                200: Answer("The stored record is young enough for `max_age`.", Record, _STORED),
-                201: Answer("Collected.", Record, ("Location", *_STORED)),
+                200: Answer("The stored record is not older than `max_age`.", Record, _STORED, partial=True),
+                201: Answer("The URL has been collected.", Record, ("Location", *_STORED), partial=True),
                 202: _PENDING,
             },
             errors=(*_URL_ERRORS, errors.UnsupportedMediaType, errors.RequestTooLarge),
@@ -114,7 +120,7 @@ class MetadataHandler(EntryHandler):
 class RecordHandler(EntryHandler):
     @operation(
         Operation(
-            summary="Read a record by its id; nothing is started.",
+            summary="Read a record by its id; no collection is started.",
             query=ReadQuery,
             answers={200: _RECORD, 202: _PENDING, 304: _UNCHANGED},
             errors=(errors.InvalidRequest, errors.RecordNotFound, errors.Unavailable),

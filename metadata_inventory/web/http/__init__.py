@@ -1,1 +1,1 @@
-"""What every request and answer goes through, whatever it is about."""
+"""The parts of request handling that are the same for every resource. Nothing here knows a resource."""

@@ -1,28 +1,30 @@
-"""Who may ask, and from where: keys, the Host header, other sites' pages, and how much work a client may start."""
+"""The rules on who may use the API: API keys, the Host header, pages of other sites, work that a client may start.
+
+The rules are the same for every request. `request_access` applies them to one request.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-import math
 from collections.abc import Collection
 
 from msgspec import Struct
-from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.httputil import HTTPServerRequest
 
-from metadata_inventory import errors
 from metadata_inventory.access.keys import ApiKey, KeyRing, Scope
-from metadata_inventory.access.rate import Grant, RateLimit
+from metadata_inventory.access.rate import RateLimit
+from metadata_inventory.errors import CrossSiteRefused, HostNotAllowed, TokenInvalid, TokenMissing
+from metadata_inventory.validation import show
+from metadata_inventory.web.http.cors import CorsPolicy
 
-# What a page of another origin may send and see when its origin is allowed; Fetch standard, "CORS protocol".
-ALLOWED_HEADERS = "Authorization, Content-Type, If-None-Match, Prefer"
-EXPOSED_HEADERS = (
-    "Age, Cache-Status, ETag, Last-Modified, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After"
-)
-PREFLIGHT_S = 600
+_CROSS_SITE = "A page of another site may not start work here; the setting cors_origins lists the origins that may."
 
 
 class Caller(Struct, frozen=True):
-    """Who sent a request: a key's holder, or with no keys in force whoever reached us. `name` counts its work."""
+    """Who sent a request: the holder of `key`, or, where no keys are in force, a network address.
+
+    The work that a client starts is counted under `name`.
+    """
 
     name: str
     key: ApiKey | None = None
@@ -32,7 +34,7 @@ class Caller(Struct, frozen=True):
 
 
 class Access:
-    """The rules in force. `keys` None: nobody is asked for one; `rate` None: nobody is held back."""
+    """The rules in force. With `keys` None no request needs an API key; with `rate` None work is not limited."""
 
     def __init__(
         self,
@@ -43,74 +45,51 @@ class Access:
         cors_origins: Collection[str] = (),
     ) -> None:
         self.rate = rate
+        self.cors = CorsPolicy(cors_origins)
         self._keys = keys
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._cors_origins = frozenset(cors_origins)
 
     def identify(self, request: HTTPServerRequest) -> Caller:
-        """The caller. Raises TokenMissing, TokenInvalid (RFC 6750)."""
+        """The caller. Raises TokenMissing or TokenInvalid (RFC 6750)."""
         if self._keys is None:
             return Caller(_network_of(request.remote_ip or ""))
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            raise errors.TokenMissing
+            raise TokenMissing
         key = self._keys.find(token.strip())
         if key is None:
-            raise errors.TokenInvalid
+            raise TokenInvalid
         return Caller(f"key {key.id}", key)
 
     def check_host(self, request: HTTPServerRequest) -> None:
-        """Refuse a Host that is not ours: a page whose name was made to resolve to this address (DNS rebinding).
+        """Raises HostNotAllowed for a foreign name in the Host header: DNS rebinding.
 
-        Where keys are asked for such a page gets nowhere, so any name will do unless names are listed.
+        A page whose own name was made to resolve to this address would otherwise be of the same origin as the API.
+        Where keys are in force, such a page has none: then any name is accepted, unless names are listed.
         """
         name = _host_name(request.host)
         if "*" in self._hosts or name in self._hosts or (self._keys is not None and not self._hosts):
             return
         if name == "localhost" or name.endswith(".localhost") or _is_address(name):
             return
-        raise errors.HostNotAllowed
+        raise HostNotAllowed(
+            f"Host must be an IP address, localhost or a name of the setting allowed_hosts, not {show(request.host)}."
+        )
 
     def check_site(self, request: HTTPServerRequest) -> None:
-        """Refuse work that a page of another site starts in somebody's browser (Fetch metadata, and Origin)."""
+        """Raises CrossSiteRefused for a request by a page of another site (Fetch metadata, and Origin)."""
         origin = request.headers.get("Origin")
-        if origin is not None and origin in self._cors_origins:
+        if self.cors.allows(origin):
             return
-        # Anything but the two words is refused, also what no browser sends: other capitals, nothing, two words.
+        # Every value but these two is refused, also those that no browser sends: other capitals, none, two values.
         if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
-            raise errors.CrossSiteRefused
+            raise CrossSiteRefused(_CROSS_SITE)
         if origin is not None and origin.partition("://")[2] != request.host:
-            raise errors.CrossSiteRefused
-
-    def take(self, caller: Caller) -> Grant | None:
-        """A token for work that is about to start; None when nothing limits it."""
-        return self.rate.take(caller.name) if self.rate else None
-
-    def cors(self, headers: HTTPHeaders) -> dict[str, str]:
-        """The headers that let a page of an allowed origin read the answer."""
-        if not self._cors_origins:
-            return {}
-        origin = headers.get("Origin")
-        if origin not in self._cors_origins:
-            return {"Vary": "Origin"}
-        return {
-            "Vary": "Origin",
-            "Access-Control-Allow-Origin": origin,
-            "Access-Control-Expose-Headers": EXPOSED_HEADERS,
-        }
-
-
-def rate_headers(rate: RateLimit, grant: Grant) -> dict[str, str]:
-    """draft-ietf-httpapi-ratelimit-headers-10: the policy's quota and window, what remains, and when there is more."""
-    refill_s = math.ceil(grant.wait_s or 1 / rate.rate_per_s)
-    return {
-        "RateLimit-Policy": f'"collect";q={rate.burst};w={rate.window_s}',
-        "RateLimit": f'"collect";r={grant.remaining};t={refill_s}',
-    }
+            raise CrossSiteRefused(_CROSS_SITE)
 
 
 def _network_of(ip: str) -> str:
-    """Whom an address stands for: an IPv6 customer has at least a /64 of them."""
+    """The network that counts as one client: a whole /64 of IPv6, as a customer has at least that."""
     try:
         address = ipaddress.ip_address(ip)
     except ValueError:
@@ -122,7 +101,7 @@ def _network_of(ip: str) -> str:
 
 
 def _host_name(host: str) -> str:
-    """The Host header's name or address, without port and brackets, in lower case."""
+    """The name or address of a Host header in lower case, without port and brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower().removesuffix(".")

@@ -1,95 +1,56 @@
-"""The OpenAPI 3.1 document, made from the routes and types that serve."""
+"""Builds the OpenAPI 3.1 document from the route table and the declarations of its operations.
+
+The types that read requests and encode answers are the schemas of the document: it cannot describe another API.
+"""
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from metadata_inventory import __version__, errors
-from metadata_inventory.model.view import Record
-from metadata_inventory.web.http.handler import BaseHandler, Services
-from metadata_inventory.web.http.operation import Answer, Operation, operation
+from metadata_inventory.web.http.operation import Answer, Operation, operations
 from metadata_inventory.web.http.problem import MEDIA_TYPE, Problem, status_of
-
-METHODS = ("get", "post", "put", "patch", "delete")
+from metadata_inventory.web.http.route import Route
 
 _HEADERS = {
-    "Location": "The record's own path.",
-    "Retry-After": "Seconds after which asking again makes sense.",
-    "ETag": "Names this representation of the record.",
+    "Location": "The path of the record.",
+    "Retry-After": "The number of seconds after which to ask again.",
+    "ETag": "Identifies this representation; it changes when the representation does.",
     "Last-Modified": "When the capture was fetched.",
     "Age": "Seconds since the capture was fetched.",
     "Cache-Status": "RFC 9211: whether the answer was stored, or had to be collected.",
-    "Content-Disposition": "The bytes are meant to be saved.",
-    "Content-Security-Policy": "Where they are shown all the same, they run nothing.",
+    "Content-Disposition": "`attachment`: the bytes are to be saved, not shown.",
+    "Content-Security-Policy": "`sandbox`: a browser that shows the bytes runs no script in them.",
     "Preference-Applied": "RFC 7240: the preference that was followed.",
 }
 
+_REF = "#/components/schemas/{name}"
 
-class Route(Struct, frozen=True):
-    """A path as OpenAPI writes it, `{name}` for a segment, and its handler, which answers without last slash too."""
-
-    path: str
-    handler: type[BaseHandler]
-
-    @property
-    def pattern(self) -> str:
-        """The regular expression for Tornado."""
-        return re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path.rstrip("/"))) + "/?"
-
-
-def operations(handler: type[BaseHandler]) -> Iterator[tuple[str, Operation]]:
-    """The methods that a handler serves, with what they declare."""
-    for method in METHODS:
-        declared = getattr(getattr(handler, method), "operation", None)
-        if declared is not None:
-            yield method, declared
-
-
-class OpenApiHandler(BaseHandler):
-    def initialize(self, services: Services, route: str = "-", routes: tuple[Route, ...] = ()) -> None:
-        super().initialize(services, route)
-        self.routes = routes
-
-    @operation(
-        Operation(
-            summary="This document.",
-            scope=None,
-            answers={200: Answer("OpenAPI 3.1.", dict)},
-            errors=(errors.HostNotAllowed,),
-        )
-    )
-    async def get(self) -> None:
-        self.reply_json(200, encoded_document(self.routes))
-
-
-@functools.cache
-def encoded_document(routes: tuple[Route, ...]) -> bytes:
-    return msgspec.json.encode(build_document(routes))
+# Segments of paths are ids: SHA-256 in hex.
+_ID = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 
 
 def build_document(routes: Sequence[Route]) -> dict[str, Any]:
     declared = [one for route in routes for _, one in operations(route.handler)]
-    bodies = [
-        answer.body for one in declared for answer in one.answers.values() if answer.body not in (None, dict, bytes)
-    ]
+    answers = [answer for one in declared for answer in one.answers.values()]
+    bodies = [answer.body for answer in answers if answer.body not in (None, dict, bytes)]
     taken = [shape for one in declared for shape in (one.query, one.body) if shape is not None]
     types = list(dict.fromkeys([Problem, *bodies, *taken]))
-    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(types, schemas, strict=True))
-    components["PartialRecord"] = _without_required(components["Record"])
+    for name in sorted({answer.body.__name__ for answer in answers if answer.partial and answer.body is not None}):
+        components[f"Partial{name}"] = _without_required(name, components[name])
     queries = {one.query.__name__ for one in declared if one.query is not None}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "HTTP Metadata Inventory",
             "version": __version__,
-            "description": "Give it a URL; it keeps what the URL's server answered.",
+            "description": "Collects URLs, and stores what their servers answered: headers, cookies and page source.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": {route.path: _path_item(route, by_type, components) for route in routes},
@@ -100,10 +61,11 @@ def build_document(routes: Sequence[Route]) -> dict[str, Any]:
     }
 
 
-def _without_required(shape: dict[str, Any]) -> dict[str, Any]:
-    """What `fields` leaves of a shape."""
+def _without_required(name: str, shape: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object with some of the members of `shape`."""
     partial = {key: value for key, value in shape.items() if key not in ("required", "title")}
-    return {**partial, "description": "A record with the `fields` that were asked for.", "additionalProperties": False}
+    description = f"The members of {name} that the client has chosen."
+    return {**partial, "description": description, "additionalProperties": False}
 
 
 def _path_item(route: Route, by_type: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +77,7 @@ def _path_item(route: Route, by_type: dict[Any, Any], components: dict[str, Any]
             "parameters": list(_parameters(route, declared, components)),
             "responses": _responses(declared, by_type),
         }
-        if declared.scope is not None:  # {}: where no keys are in force, none is needed
+        if declared.scope is not None:  # {} is the second choice: where no keys are in force, none is needed
             entry["security"] = [{"key": [declared.scope]}, {}]
         if declared.body is not None:
             content = {"application/json": {"schema": by_type[declared.body]}}
@@ -126,8 +88,7 @@ def _path_item(route: Route, by_type: dict[Any, Any], components: dict[str, Any]
 
 def _parameters(route: Route, declared: Operation, components: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name in re.findall(r"{(\w+)}", route.path):
-        schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-        yield {"name": name, "in": "path", "required": True, "schema": schema}
+        yield {"name": name, "in": "path", "required": True, "schema": _ID}
     if declared.query is None:
         return
     shape = components[declared.query.__name__]
@@ -148,10 +109,7 @@ def _responses(declared: Operation, by_type: dict[Any, Any]) -> dict[str, Any]:
                 name: {"description": _HEADERS[name], "schema": {"type": "string"}} for name in answer.headers
             }
         if answer.body is not None:
-            schema = by_type.get(answer.body, {"type": "object"})
-            if answer.body is Record:
-                schema = {"anyOf": [schema, {"$ref": "#/components/schemas/PartialRecord"}]}
-            response["content"] = {"application/json": {"schema": schema}} if answer.body is not bytes else {"*/*": {}}
+            response["content"] = _content(answer, by_type)
         responses[str(status)] = response
     for status, summaries in sorted(_problems(declared).items()):
         content = {MEDIA_TYPE: {"schema": by_type[Problem]}}
@@ -159,14 +117,24 @@ def _responses(declared: Operation, by_type: dict[Any, Any]) -> dict[str, Any]:
     return responses
 
 
+def _content(answer: Answer, by_type: dict[Any, Any]) -> dict[str, Any]:
+    """The media types of an answer with a body, each with its schema."""
+    if answer.body is bytes:
+        return {"*/*": {}}
+    schema = by_type.get(answer.body, {"type": "object"})
+    if answer.partial and answer.body is not None:
+        schema = {"anyOf": [schema, {"$ref": _REF.format(name=f"Partial{answer.body.__name__}")}]}
+    return {"application/json": {"schema": schema}}
+
+
 def _problems(declared: Operation) -> dict[int, list[str]]:
-    """Status → codes and their meaning, of every error that the operation declares and every subclass of it."""
+    """Status → each code with its meaning, for the errors that an operation declares and their subclasses."""
     problems: dict[int, list[str]] = {}
     for declared_error in (*declared.errors, *([errors.AccessRefused] if declared.scope else [])):
         for error in _family(declared_error):
             problems.setdefault(status_of(error), []).append(f"`{error.code}`: {error.summary}")
     if declared.failures:
-        problems.setdefault(403, []).append("`destination_ip_prohibited`, when it was found on connecting.")
+        problems.setdefault(403, []).append("`destination_ip_prohibited`: found when the collector connected.")
         problems.setdefault(502, []).append("The collection failed; `code` is the stored failure's.")
         problems.setdefault(504, []).append("The collection timed out; `code` is the stored failure's.")
     problems.setdefault(500, []).append(f"`{errors.InventoryError.code}`: {errors.InventoryError.summary}")

@@ -1,33 +1,42 @@
-"""An operation declares what it takes and answers; the same types read the request and make the OpenAPI document."""
+"""The declaration of an operation: one method on one path, with what it accepts and what it answers.
+
+The same declaration reads requests and makes the OpenAPI document, so that the document cannot differ from the code.
+"""
 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
 
-from metadata_inventory import errors
 from metadata_inventory.access.keys import Scope
+from metadata_inventory.errors import InventoryError
+from metadata_inventory.web.http.json_body import parse_json
+from metadata_inventory.web.http.parameters import read_members, read_query
 
 Method = TypeVar("Method", bound=Callable[..., Awaitable[None]])
 
+METHODS = ("get", "post", "put", "patch", "delete")
+
 
 class Answer(Struct, frozen=True):
-    """One status that an operation answers with: its meaning, and the type of its body, None for no body."""
+    """One status that an operation answers with: its meaning, and the type of its body, None for no body.
+
+    `partial`: the client may choose which members of the body it gets.
+    """
 
     description: str
     body: type | None = None
     headers: tuple[str, ...] = ()
+    partial: bool = False
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """What the OpenAPI document says of a method. `failures`: a stored failure can be the answer.
+    """What a method accepts and answers. `failures`: it can also answer with a stored failure.
 
-    `scope` is what a caller's key has to allow, where keys are asked for; None: anybody may.
+    `scope` is the scope that an API key must have, where keys are in force; None: no key is needed.
     """
 
     summary: str
@@ -35,12 +44,12 @@ class Operation(Struct, frozen=True, kw_only=True):
     query: type[Struct] | None = None
     body: type[Struct] | None = None
     answers: Mapping[int, Answer]
-    errors: tuple[type[errors.InventoryError], ...] = ()
+    errors: tuple[type[InventoryError], ...] = ()
     failures: bool = False
 
 
 def operation(declared: Operation) -> Callable[[Method], Method]:
-    """Declare a handler's method; it is called with the query, then the body, where these are declared."""
+    """Declare a handler's method. It is called with the query and then the body, where these are declared."""
 
     def decorate(method: Method) -> Method:
         @functools.wraps(method)
@@ -49,7 +58,8 @@ def operation(declared: Operation) -> Callable[[Method], Method]:
             if declared.query is not None:
                 arguments.append(read_query(handler.request.query_arguments, declared.query))
             if declared.body is not None:
-                arguments.append(read_body(handler.request.headers.get("Content-Type"), handler.body, declared.body))
+                value = parse_json(handler.request.headers.get("Content-Type"), handler.body.content)
+                arguments.append(read_members(value, declared.body))
             await method(handler, *arguments, **path)
 
         answer.operation = declared  # type: ignore[attr-defined]
@@ -58,65 +68,15 @@ def operation(declared: Operation) -> Callable[[Method], Method]:
     return decorate
 
 
-def read_query(arguments: Mapping[str, list[bytes]], shape: type[Struct]) -> Struct:
-    """The query as its type. Raises UrlMissing, UrlRepeated, InvalidParameter.
-
-    An unknown parameter is refused: it is most often the rest of a `url` that was not percent-encoded, and the record
-    of a URL that nobody asked for would be the worse answer.
-    """
-    values: dict[str, str] = {}
-    for name, given in arguments.items():
-        if len(given) > 1:
-            raise errors.UrlRepeated if name == "url" else errors.InvalidParameter(f"{name} is given more than once.")
-        try:
-            values[name] = given[0].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise errors.InvalidParameter(f"{name} is not UTF-8.") from error
-    return _convert(values, shape, strict=False)
+def find_operation(handler: object, method: str) -> Operation | None:
+    """What a handler, or its class, declares for a method in lower case; `head` is served by `get`."""
+    function = getattr(handler, "get" if method == "head" else method, None)
+    return getattr(function, "operation", None)
 
 
-def read_body(content_type: str | None, body: bytes, shape: type[Struct]) -> Struct:
-    """The JSON body as its type. Raises the subclasses of InvalidRequest."""
-    essence, _, parameters = (content_type or "").partition(";")
-    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-    if essence.strip().lower() != "application/json" or charset not in ("", "utf-8"):
-        raise errors.UnsupportedMediaType
-    try:
-        value = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_unrepeated,
-            parse_constant=_refuse_constant,
-            parse_float=_read_number,
-        )
-    except (ValueError, RecursionError) as error:
-        raise errors.InvalidJson from error
-    return _convert(value, shape, strict=True)
-
-
-def _convert(value: Any, shape: type[Struct], *, strict: bool) -> Struct:
-    if isinstance(value, dict) and "url" in shape.__struct_fields__ and "url" not in value:
-        raise errors.UrlMissing
-    try:
-        return msgspec.convert(value, shape, strict=strict)
-    except msgspec.ValidationError as error:
-        raise errors.InvalidParameter(f"{error}.") from error
-    except UnicodeError as error:  # a lone surrogate in a name
-        raise errors.InvalidParameter from error
-
-
-def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise errors.UrlRepeated if names.count("url") > 1 else errors.InvalidParameter("A member is given twice.")
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _read_number(text: str) -> float:
-    """A number with a zero fraction is an integer in JSON Schema, 60.0 like 60 (Validation 2020-12 §6.1.1)."""
-    value = float(text)
-    return int(value) if value.is_integer() else value
+def operations(handler: type) -> Iterator[tuple[str, Operation]]:
+    """The methods that a handler declares, in lower case, each with its declaration."""
+    for method in METHODS:
+        declared = find_operation(handler, method)
+        if declared is not None:
+            yield method, declared

@@ -1,4 +1,4 @@
-"""Bodies and pages of every kind, as they come back from the API."""
+"""Bodies of every kind: what the origin sent is what the API answers with."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ async def test_body_comes_back_byte_for_byte_and_sandboxed(api: Api, shared_orig
     unchanged = await api.get(f"/api/metadata/{record['id']}/body/", headers={"If-None-Match": answer.headers["ETag"]})
     assert (unchanged.status, unchanged.content) == (304, b"")
     for name in ("Content-Disposition", "Content-Security-Policy", "X-Content-Type-Options", "ETag"):
-        assert unchanged.headers[name] == answer.headers[name], "a cache takes these over for what it has stored"
+        assert unchanged.headers[name] == answer.headers[name], "a cache updates its stored answer with these"
 
 
 @pytest.mark.gen_test
-async def test_body_of_what_has_no_capture_is_404(api: Api) -> None:
+async def test_body_of_an_entry_without_a_capture_is_404(api: Api) -> None:
     url = a_refused_url()
     await api.post(url)
     for record_id in (normalize(url).id, "0" * 64, "x"):
@@ -43,7 +43,7 @@ async def test_body_of_what_has_no_capture_is_404(api: Api) -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("size", [300_000, 9_000_000])
 async def test_large_binary_body_is_whole(api: Api, shared_origin: Origin, size: int) -> None:
-    """The larger one does not fit into a document."""
+    """The larger one does not fit into one document of the database."""
     page = os.urandom(size)
     with a_page(shared_origin, page, headers=[("Content-Type", "image/png")]) as (_, url):
         record = await api.collected(url)
@@ -97,7 +97,7 @@ async def test_hostile_page_is_stored_and_shown(
 
 
 @pytest.mark.gen_test
-async def test_certificate_that_does_not_verify_is_told(api: Api) -> None:
+async def test_certificate_that_does_not_verify_is_shown(api: Api) -> None:
     with Origin(tls=True) as origin:
         answer = await api.post(origin.url("/"))
     assert (answer.status, answer.json["code"]) == (502, "tls_certificate_error")

@@ -1,3 +1,5 @@
+"""`/livez` and `/readyz`."""
+
 from __future__ import annotations
 
 import time
@@ -24,25 +26,23 @@ async def test_healthy_service_says_ok(api: Api, path: str) -> None:
 
 
 def test_readiness_follows_the_database(tmp_path: Path) -> None:
-    """Stopped in its tracks (SIGSTOP) the database answers nothing: not ready, alive, and ready again by itself."""
+    """While the database is stopped (SIGSTOP) the service is alive but not ready; afterwards it is ready again."""
     with Service(tmp_path, environ={"INVENTORY_STORAGE_TIMEOUT_S": "1"}) as service:
         wait_until(lambda: service.answers("/readyz"), 30)
         database = service.child("secantus")
         database.suspend()
         try:
-            wait_until(
-                lambda: not service.answers("/readyz"), 10, what="its being noticed, which one look a second does"
-            )
+            wait_until(lambda: not service.answers("/readyz"), 10, what="a failed check")
             assert service.answers("/livez")
         finally:
             database.resume()
         wait_until(lambda: service.answers("/readyz"), 30)
 
 
-def test_all_who_ask_for_readiness_within_a_second_share_one_look(
+def test_requests_for_readiness_within_a_second_share_one_check(
     mongo_uri: str, database_name: str, tmp_path: Path
 ) -> None:
-    """Nobody needs a key for it: it must not be a way to the database for as many requests as anybody sends."""
+    """Readiness needs no API key: many requests for it must not become as many requests to the database."""
     environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database_name}
     with MongoClient[dict[str, Any]](mongo_uri) as client, Service(tmp_path, environ=environ) as service:
         service.wait_for_answer()
@@ -50,15 +50,15 @@ def test_all_who_ask_for_readiness_within_a_second_share_one_look(
         database.command("profile", 2)
         try:
 
-            def looks() -> int:
+            def checks() -> int:
                 return database["system.profile"].count_documents({"op": "update", "ns": f"{database_name}.health"})
 
             began = time.monotonic()
             with ThreadPoolExecutor(50) as threads:
                 assert all(threads.map(service.answers, ["/readyz"] * 200))
             took_s = time.monotonic() - began
-            assert 1 <= looks() <= 1 + took_s // BELIEVED_S
-            before = looks()
-            wait_until(lambda: service.answers("/readyz") and looks() > before, 10, what="another look, later")
+            assert 1 <= checks() <= 1 + took_s // BELIEVED_S
+            before = checks()
+            wait_until(lambda: service.answers("/readyz") and checks() > before, 10, what="another check")
         finally:
             database.command("profile", 0)

@@ -1,4 +1,4 @@
-"""The API's promises, on the running service, a real database and a real origin."""
+"""Look-up, collection and reading of records, on a running service with a real database and a real origin."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def a_path() -> str:
 
 @contextmanager
 def a_page(origin: Origin, html: str = PAGE, **more: Any) -> Iterator[tuple[str, str]]:
-    """A page that no other test has: its path, its URL."""
+    """A page of this test alone: its path, its URL."""
     path = a_path()
     origin.page(path, html, **more)
     yield path, origin.url(path)
@@ -34,7 +34,7 @@ def a_page(origin: Origin, html: str = PAGE, **more: Any) -> Iterator[tuple[str,
 
 @contextmanager
 def a_held_page(origin: Origin) -> Iterator[tuple[str, str]]:
-    """A page whose answer is withheld until it is released, in the end at the latest."""
+    """A page whose response is withheld until the test releases it, or ends."""
     with a_page(origin) as (path, url):
         origin.hold(path)
         yield path, url
@@ -42,7 +42,7 @@ def a_held_page(origin: Origin) -> Iterator[tuple[str, str]]:
 
 
 def a_refused_url() -> str:
-    """A URL on a port that nobody listens on."""
+    """A URL whose port is closed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}{a_path()}"
@@ -75,7 +75,7 @@ async def test_post_answers_with_the_record(api: Api, shared_origin: Origin) -> 
     assert record["normalized_url"] == record["final_url"] == url + "?q=~"
     assert record["id"] == normalize(url + "?q=~").id
     assert record["status"] == "complete"
-    assert record["status_code"] == 404, "the origin does not know the path with a query: its answer is the record"
+    assert record["status_code"] == 404, "the origin does not know the path with a query; its response is recorded"
     with a_page(shared_origin, headers=headers) as (_, url):
         record = (await api.post(url)).json
     assert record["status_code"] == 200
@@ -99,7 +99,7 @@ async def test_post_collects_again_each_time(api: Api, shared_origin: Origin) ->
 
 
 @pytest.mark.gen_test
-async def test_post_is_content_with_a_record_within_max_age(api: Api, shared_origin: Origin) -> None:
+async def test_post_is_answered_with_a_stored_record_within_max_age(api: Api, shared_origin: Origin) -> None:
     with a_page(shared_origin) as (path, url):
         first = await api.post(url, max_age=60)
         second = await api.post(url, max_age=60)
@@ -172,7 +172,9 @@ async def test_get_of_an_unknown_url_answers_202_before_the_origin_does(api: Api
         first = await api.get(url=url)
         again = await api.get(url=url)
         assert shared_origin.count(path) <= 1
+        await asyncio.to_thread(shared_origin.wait_for, path, 1)
         by_id = await api.get(first.headers["Location"])
+        assert by_id.headers["Retry-After"] == "1", "a running collection may end at any time"
         shared_origin.release(path)
         record = await stored(api, url)
     assert [first.status, again.status, by_id.status] == [202, 202, 202]
@@ -249,7 +251,7 @@ async def test_preferences(api: Api, shared_origin: Origin, prefer: str, applied
 
 
 @pytest.mark.gen_test
-async def test_cache_status_tells_what_was_stored(api: Api, shared_origin: Origin) -> None:
+async def test_cache_status_says_whether_the_record_was_stored(api: Api, shared_origin: Origin) -> None:
     with a_held_page(shared_origin) as (path, url):
         statuses = [await api.get(url=url), await api.get(url=url)]
         shared_origin.release(path)
@@ -320,7 +322,7 @@ async def test_failure_is_stored_after_the_last_attempt(api: Api) -> None:
     assert problem["exchanges"][-1]["response"] is None
     assert int(failed.headers["Retry-After"]) > 3000
     again = await api.get(url=url)
-    assert again.json == problem, "no new job before its time"
+    assert again.json == problem, "no new job before retry_at"
     assert (await api.get(f"/api/metadata/{problem['id']}/")).json == problem
 
 
@@ -336,7 +338,7 @@ async def test_post_makes_one_attempt_and_the_retries_go_on_behind(api: Api) -> 
 
 
 @pytest.mark.gen_test
-async def test_redirect_to_a_refused_address_is_a_stored_failure_that_does_not_tell_it(
+async def test_redirect_to_a_refused_address_is_a_stored_failure_without_that_address(
     api: Api, shared_origin: Origin
 ) -> None:
     path = a_path()
@@ -373,6 +375,7 @@ async def test_fields_choose_and_leave_out(api: Api, shared_origin: Origin) -> N
     assert few.json == {"id": whole["id"], "status_code": 200}
     assert without.json == {name: value for name, value in whole.items() if name not in ("page_source", "exchanges")}
     assert (unknown.status, unknown.json["code"]) == (400, "invalid_parameter")
+    assert 'not "nonsense"; its fields are id, url, normalized_url' in unknown.json["detail"]
     assert (mixed.status, mixed.json["code"]) == (400, "invalid_parameter")
 
 

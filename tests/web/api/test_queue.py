@@ -1,4 +1,4 @@
-"""The queue through the API and from the command line, on a service of its own with room for one collection."""
+"""The queue, through the API and on the command line, on a service of its own that runs one collection at a time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 from msgspec.structs import replace
@@ -24,6 +26,9 @@ from tests.support.origin import Origin
 from tests.support.running import Service, environment
 from tests.support.waiting import wait_until
 from tests.web.client import Api
+
+INSTANT = "failed_before must be null or an instant with its time zone, such as 2026-01-31T09:30:00Z"
+YEARS = "failed_before must lie in the years 1 to 9999 of UTC"
 
 NARROW = {
     "INVENTORY_LANES": "1",
@@ -73,24 +78,25 @@ async def test_queue_is_answered_as_documented(api: Api) -> None:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    "body",
+    ("body", "detail"),
     [
-        b'{"codes": ["no_such_code"]}',
-        b'{"codes": "dns_error"}',
-        b'{"kinds": []}',
-        b'{"failed_before": "yesterday"}',
-        b'{"failed_before": "2026-01-02T03:04:05"}',
-        b'{"failed_before": "0001-01-01T00:00:00+23:59"}',
-        b'{"failed_before": "9999-12-31T23:59:59-23:59"}',
+        (b'{"codes": ["no_such_code"]}', "Each item of codes must be one of dns_error, dns_timeout, "),
+        (b'{"codes": "dns_error"}', 'codes must be a list, not "dns_error".'),
+        (b'{"kinds": []}', 'There is no member "kinds"; there are codes and failed_before.'),
+        (b'{"failed_before": "yesterday"}', f'{INSTANT}, not "yesterday".'),
+        (b'{"failed_before": "2026-01-02T03:04:05"}', f'{INSTANT}, not "2026-01-02T03:04:05".'),
+        (b'{"failed_before": "0001-01-01T00:00:00+23:59"}', f"{YEARS}, not 0001-01-01T00:00:00+23:59."),
+        (b'{"failed_before": "9999-12-31T23:59:59-23:59"}', f"{YEARS}, not 9999-12-31T23:59:59-23:59."),
     ],
 )
-async def test_bad_requeue_is_400(api: Api, body: bytes) -> None:
+async def test_bad_requeue_is_400_and_says_what_is_wrong(api: Api, body: bytes, detail: str) -> None:
     headers = {"Content-Type": "application/json"}
     answer = await api.send("POST", "/api/inventory/queue/", headers=headers, body=body)
     assert (answer.status, answer.json["code"]) == (400, "invalid_parameter")
+    assert answer.json["detail"].startswith(detail)
 
 
-def test_operator_sees_what_runs_waits_and_failed_and_puts_it_back(narrow: Service, shared_origin: Origin) -> None:
+def test_operator_sees_all_collections_and_requeues_a_failed_one(narrow: Service, shared_origin: Origin) -> None:
     held, waiting, broken = (f"/{uuid.uuid4().hex}" for _ in range(3))
     shared_origin.answer(broken, b"not HTTP at all\r\n\r\n")
     assert post(narrow, shared_origin.url(broken))[0] == 502
@@ -125,9 +131,12 @@ def test_waiting_retry_is_shown_with_its_code(narrow: Service, shared_origin: Or
     assert post(narrow, shared_origin.url(path))[0] == 502
     retrying = queue(narrow)["retrying"]
     assert (retrying["count"], retrying["codes"]) == (1, {"connection_terminated": 1})
+    with urlopen(f"{narrow.url}/api/metadata/?{urlencode({'url': shared_origin.url(path)})}") as answer:
+        assert answer.status == 202
+        assert 60 < int(answer.headers["Retry-After"]) <= 600, "the time until the next attempt"
 
 
-def test_mistakes_are_told(narrow: Service, tmp_path: Path) -> None:
+def test_command_says_what_the_service_refuses_and_that_it_does_not_answer(narrow: Service, tmp_path: Path) -> None:
     status, _, complaint = run(narrow, "requeue", "--code", "no_such_code")
     assert status == 1
     assert "[invalid_parameter]" in complaint
@@ -137,8 +146,8 @@ def test_mistakes_are_told(narrow: Service, tmp_path: Path) -> None:
     assert done.stderr.startswith("error: http://127.0.0.1:9 does not answer")
 
 
-def leave_failed(mongo_uri: str, database: str, count: int) -> None:
-    """Failures of so many URLs, each of them one that would be refused again at once."""
+def store_failures(mongo_uri: str, database: str, count: int) -> None:
+    """Store failed entries of so many URLs, each of which is refused again at once."""
     failure = replace(a_failure(FailureCode.DESTINATION_IP_PROHIBITED), at=datetime.now(UTC))
     stored = failure_fields(a_policy().stored_failure(failure, 1, None))
     urls = [normalize(f"http://127.0.0.{2 + number % 100}/{number}") for number in range(count)]
@@ -163,20 +172,20 @@ def leave_failed(mongo_uri: str, database: str, count: int) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_more_failures_than_one_call_takes_are_all_put_back(mongo_uri: str, tmp_path: Path) -> None:
+def test_more_failures_than_one_call_requeues_are_all_requeued(mongo_uri: str, tmp_path: Path) -> None:
     database = f"test_{uuid.uuid4().hex[:12]}"
-    # One of each host is collected, the others wait.
+    # The gap lets one collection of each host run, and all other jobs wait.
     environ = {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database, "INVENTORY_HOST_GAP_S": "3000"}
     with Service(tmp_path, environ=environ) as service:
         service.wait_for_answer()
-        leave_failed(mongo_uri, database, 410)
+        store_failures(mongo_uri, database, 410)
         assert run(service, "requeue", timeout_s=180) == (0, "410 put back\n", "")
 
 
 @pytest.mark.timeout(240)
-def test_what_fails_again_at_once_is_put_back_once(mongo_uri: str, tmp_path: Path) -> None:
+def test_entry_that_fails_again_at_once_is_requeued_once(mongo_uri: str, tmp_path: Path) -> None:
     database = f"test_{uuid.uuid4().hex[:12]}"
     with Service(tmp_path, environ={"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": database}) as service:
         service.wait_for_answer()
-        leave_failed(mongo_uri, database, 210)
+        store_failures(mongo_uri, database, 210)
         assert run(service, "requeue", timeout_s=180) == (0, "210 put back\n", "")

@@ -1,4 +1,4 @@
-"""Who may ask: keys and scopes, limits of clients, the Host header, other sites' pages, and what every answer says."""
+"""API keys and scopes, the limit of each client, the Host header, pages of other sites, and the security headers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tornado.ioloop import IOLoop
 from metadata_inventory.access.keys import Scope, make_key, read_keys, write_keys
 from metadata_inventory.clock import now
 from metadata_inventory.web.app import ROUTES
-from metadata_inventory.web.http.handler import SECURITY_HEADERS
-from metadata_inventory.web.http.openapi import operations
+from metadata_inventory.web.http.operation import operations
+from metadata_inventory.web.http.security_headers import SECURITY_HEADERS
 from tests.support.origin import Origin
 from tests.support.running import Service, with_database
 from tests.support.waiting import wait_until_async
@@ -29,7 +29,7 @@ BURST = 3
 
 
 class Guarded:
-    """A service that asks for keys, allows one origin and limits its clients; `tokens` has a key for each name."""
+    """A service with API keys in force, one allowed origin and a limit of work; `tokens` has a key for each name."""
 
     def __init__(self, service: Service, keys_file: Path, tokens: dict[str, str]) -> None:
         self.service = service
@@ -84,7 +84,7 @@ def code(answer: Answer) -> tuple[int, Any]:
 
 
 async def every_operation(api: Api, headers: dict[str, str]) -> list[tuple[Scope | None, Answer]]:
-    """Every operation there is, called as it can be without a URL of its own."""
+    """Call every operation of the route table, without starting a collection; each scope with the answer."""
     answers = []
     for route in ROUTES:
         for method, declared in operations(route.handler):
@@ -111,7 +111,7 @@ async def test_every_operation_but_health_and_document_asks_for_a_key(closed: Ap
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("sent", ["Bearer", "Bearer x", "Basic YTpi", "Bearer mi_000000000000_" + "A" * 43])
-async def test_what_is_no_key_is_401(closed: Api, sent: str) -> None:
+async def test_invalid_key_is_401(closed: Api, sent: str) -> None:
     for scope, answer in await every_operation(closed, {**JSON, "Authorization": sent}):
         assert (answer.status == 401) == (scope is not None)
 
@@ -139,7 +139,7 @@ async def test_get_of_what_is_not_stored_needs_the_scope_for_collecting(
     assert answer.status == 200
     assert (await closed.get(url=url, headers=bearer(guarded, "reader"))).status == 200
     stale = await closed.get(url=url, max_age=0, headers=bearer(guarded, "reader"))
-    assert stale.status == 200, "what is stored is served, and no refresh is started"
+    assert stale.status == 200, "the stored record is served, and no refresh is started"
     assert shared_origin.count(path) == 1
 
 
@@ -153,12 +153,12 @@ async def test_revoked_key_is_refused_soon(closed: Api, guarded: Guarded) -> Non
         return (await closed.get(url="http://127.0.0.1:9/", collect="false", headers=headers)).status
 
     write_keys(guarded.keys_file, [*before, key])
-    await wait_until_async(lambda: has(status, 404), 10)
+    await wait_until_async(lambda: equals(status, 404), 10)
     write_keys(guarded.keys_file, before)
-    await wait_until_async(lambda: has(status, 401), 10)
+    await wait_until_async(lambda: equals(status, 401), 10)
 
 
-async def has(status: Any, expected: int) -> bool:
+async def equals(status: Any, expected: int) -> bool:
     return bool(await status() == expected)
 
 
@@ -176,13 +176,14 @@ async def test_client_over_its_limit_is_429_and_told_when_to_go_on(
     assert [answer.headers["RateLimit"].split(";")[1] for answer in answers] == ["r=2", "r=1", "r=0", "r=0"]
     refused = answers[-1]
     assert refused.json["code"] == "rate_limited"
+    assert f"This client may start {BURST} collections at once and 0.5 a second after that" in refused.json["detail"]
     assert refused.headers["RateLimit-Policy"] == f'"collect";q={BURST};w=6'
     assert 1 <= int(refused.headers["Retry-After"]) <= 2
     assert shared_origin.count(path) == 0
     assert code(await closed.get(url=shared_origin.url(path), collect="false", headers=headers))[0] == 404
 
     stored = answers[0].json["url"]
-    assert (await closed.get(url=stored, headers=headers)).status == 200, "what starts no work is not limited"
+    assert (await closed.get(url=stored, headers=headers)).status == 200, "a request that starts no work is not limited"
     assert (await closed.get(url=stored, headers=bearer(guarded, "reader"))).status == 200
 
 
@@ -206,7 +207,7 @@ async def test_putting_back_counts_as_work_that_is_started(
     assert code(refused) == (429, "rate_limited")
     assert 1 <= int(refused.headers["Retry-After"]) <= 2
     queue = await closed.get("/api/inventory/queue/", headers=headers)
-    assert queue.json["failed"]["http_protocol_error"] == 1, "it was not put back"
+    assert queue.json["failed"]["http_protocol_error"] == 1, "it has not been requeued"
     assert shared_origin.count(path) == 1
 
 
@@ -224,7 +225,7 @@ async def test_pages_of_allowed_origins_may_use_the_api(closed: Api, guarded: Gu
     assert answer.headers["Access-Control-Allow-Origin"] == TOOLS
     refused = await closed.get(headers={"Origin": TOOLS})
     assert code(refused) == (401, "token_missing")
-    assert refused.headers["Access-Control-Allow-Origin"] == TOOLS, "the page is to see why"
+    assert refused.headers["Access-Control-Allow-Origin"] == TOOLS, "the page may read why"
 
 
 @pytest.mark.gen_test
@@ -243,7 +244,7 @@ async def test_pages_of_other_origins_get_nothing(closed: Api, guarded: Guarded,
     assert code(posted) == (403, "cross_site_refused")
 
 
-# Without keys, as it is at first
+# Without keys in force, which is the default
 
 
 @pytest.mark.gen_test
@@ -261,7 +262,7 @@ async def test_page_of_another_site_cannot_start_work(api: Api, shared_origin: O
     await api.collected(url)
     stale = await api.get(url=url, max_age=0, headers=headers)
     assert stale.status == 200
-    assert shared_origin.count(path) == 1, "a refresh is work, too"
+    assert shared_origin.count(path) == 1, "a refresh is work too"
 
 
 @pytest.mark.gen_test
@@ -284,6 +285,7 @@ async def test_site_that_is_given_twice_cannot_start_work(api: Api) -> None:
 async def test_origin_header_of_older_browsers_counts(api: Api, shared_origin: Origin) -> None:
     refused = await api.post(shared_origin.url("/"), headers={"Origin": "https://evil.example"})
     assert code(refused) == (403, "cross_site_refused")
+    assert "cors_origins" in refused.json["detail"]
     assert (await api.post(shared_origin.url("/"), headers={"Origin": api.base})).status == 201
 
 
@@ -292,6 +294,7 @@ async def test_name_that_was_made_to_resolve_here_is_refused(api: Api) -> None:
     for host in ("evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "", "[x]"):
         answer = await api.get(url="http://127.0.0.1:9/", collect="false", headers={"Host": host})
         assert code(answer) == (421, "host_not_allowed"), host
+        assert answer.json["detail"].endswith(f'a name of the setting allowed_hosts, not "{host}".')
     for host in ("localhost", "LOCALHOST:1", "inventory.localhost", "127.0.0.1", "[::1]:8000", "198.51.100.7"):
         answer = await api.get(url="http://127.0.0.1:9/", collect="false", headers={"Host": host})
         assert answer.status == 404, host

@@ -1,4 +1,4 @@
-"""What our own server takes from a client: connections, time and bytes, each bounded."""
+"""The limits of the HTTP server: connections, time for requests and answers, bytes of heads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from metadata_inventory.web.http.handler import SECURITY_HEADERS
+from metadata_inventory.web.http.security_headers import SECURITY_HEADERS
 from tests.support.client import get, post
 from tests.support.origin import Origin
 from tests.support.running import Service, with_database
@@ -25,7 +25,7 @@ CONNECTIONS = 8
 IDLE_S = 1.0
 BODY_S = 1.0
 ANSWER_S = 1.0
-# A machine that is busy with other things is granted this much more.
+# Added to each of these times, as the machine may be busy with other things.
 LATE_S = 10.0
 
 
@@ -76,7 +76,7 @@ def test_client_that_does_not_go_on_is_let_go(bounded: Service, sent: bytes) -> 
 
 
 def test_client_that_sends_byte_by_byte_is_let_go_all_the_same(bounded: Service) -> None:
-    """The time is for the whole head, not for the pause between two bytes."""
+    """The limit is on the time for the whole head, not on the pause between two bytes."""
     with connect(bounded) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
         deadline = time.monotonic() + IDLE_S + LATE_S
@@ -91,7 +91,7 @@ def test_client_that_sends_byte_by_byte_is_let_go_all_the_same(bounded: Service)
 
 
 def served(service: Service) -> socket.socket | None:
-    """A connection on which a request was answered, and the next one may follow."""
+    """A connection on which one request has been answered, and that is kept open for the next one."""
     connection = connect(service)
     connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     if connection.recv(65536).startswith(b"HTTP/1.1 200"):
@@ -103,7 +103,7 @@ def served(service: Service) -> socket.socket | None:
 def test_connection_over_the_bound_is_refused_and_others_are_served(bounded: Service) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(CONNECTIONS):
-            # The connections of what was asked before may not all have been let go yet.
+            # Connections of earlier tests may not all be closed yet.
             kept = wait_until(lambda: served(bounded), LATE_S, what="a connection that is kept")
             assert kept is not None
             stack.enter_context(kept)
@@ -116,7 +116,7 @@ def test_connection_over_the_bound_is_refused_and_others_are_served(bounded: Ser
 
 
 def assert_refusal(head: bytes, body: bytes, code: str) -> None:
-    """A whole problem detail with the headers of every answer, and nothing behind it."""
+    """A whole problem detail with the headers that every answer has, and no byte more."""
     lines = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
     assert lines.items() >= SECURITY_HEADERS.items()
     assert lines["Content-Type"] == "application/problem+json"
@@ -127,9 +127,9 @@ def assert_refusal(head: bytes, body: bytes, code: str) -> None:
 
 
 def refusal(service: Service, sent: bytes) -> tuple[bytes, bytes]:
-    """Head and body of the answer, after which the connection ends."""
+    """Head and body of the answer, after which the connection is closed."""
     with connect(service) as connection:
-        with contextlib.suppress(OSError):  # it may be closed before all is sent
+        with contextlib.suppress(OSError):  # the server may close it before all is sent
             connection.sendall(sent)
         head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
     return head, body
@@ -180,6 +180,7 @@ def test_head_over_the_bound_is_refused(bounded: Service, size: int, end: bytes)
     head, body = refusal(bounded, b"GET /livez HTTP/1.1\r\nX-Long: " + b"x" * size + end)
     assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
     assert_refusal(head, body, "headers_too_large")
+    assert b"The request line and headers must have at most 98304 bytes together." in body
 
 
 def test_bound_of_heads_is_a_setting(mongo_uri: str, tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ def test_longest_url_fits_however_it_is_written(bounded: Service) -> None:
     """8,192 characters of three bytes each, percent-encoded in the query."""
     url = "http://a.example/".ljust(8_192, "ㅁ")
     status, problem = get(bounded, url, collect=False)
-    assert (status, problem["code"]) == (400, "url_too_long"), "it arrived; normalized it is longer than a URL may be"
+    assert (status, problem["code"]) == (400, "url_too_long"), "it has arrived, but is too long when normalized"
 
 
 def test_client_that_does_not_read_its_answer_is_let_go(bounded: Service, shared_origin: Origin) -> None:
@@ -212,13 +213,13 @@ def test_client_that_does_not_read_its_answer_is_let_go(bounded: Service, shared
         port = connection.getsockname()[1]
         assert connection.recv(1)
 
-        def let_go() -> bool:
+        def closed() -> bool:
             states = [one.status for one in worker.net_connections("tcp") if one.raddr and one.raddr.port == port]
             return psutil.CONN_ESTABLISHED not in states
 
-        wait_until(let_go, ANSWER_S + LATE_S, what="the end of the connection")
+        wait_until(closed, ANSWER_S + LATE_S, what="the end of the connection")
     with connect(bounded) as reader:
         reader.sendall(
             f"GET /api/metadata/{record['id']}/body/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
         )
-        assert len(read_to_end(reader)) > 9_000_000, "whoever reads gets it whole"
+        assert len(read_to_end(reader)) > 9_000_000, "a client that reads gets the whole answer"

@@ -1,4 +1,4 @@
-"""The Prefer header (RFC 7240), as it is read."""
+"""Reading the Prefer header (RFC 7240)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from metadata_inventory.web.api.answers import read_preferences
+from metadata_inventory.web.http.preferences import read_preferences
 
 
 @pytest.mark.parametrize(
     "given", ["a" * 90_000 + "!", "a" * 40_000 + " " * 40_000 + "!", "wait=" + "9" * 80_000, '"' * 80_000, "," * 80_000]
 )
-def test_preferences_are_read_in_time_that_their_length_bounds(given: str) -> None:
+def test_time_for_reading_preferences_is_linear_in_their_length(given: str) -> None:
     began = time.monotonic()
     read_preferences(given)
     assert time.monotonic() - began < 1.0
@@ -26,5 +26,5 @@ def test_preferences_are_read_in_time_that_their_length_bounds(given: str) -> No
         ("wait=1, wait=20", {"wait": "1"}),
     ],
 )
-def test_preferences_are_read_as_their_rfc_says(given: str, expected: dict[str, str]) -> None:
+def test_preferences_are_read_as_rfc_7240_says(given: str, expected: dict[str, str]) -> None:
     assert read_preferences(given) == expected
