@@ -1,1 +1,4 @@
-"""Collecting: what happens between an order and its outcome. Only `lanes` runs in the parent, the rest in children."""
+"""Collecting: carries out orders, from a URL to its outcome. Implements the collector port.
+
+`pool` runs in the API worker, `engine` in the lane processes, `parse` in both.
+"""
