@@ -19,6 +19,7 @@ from metadata_inventory.collect.parse.set_cookie import CookieFlaw
 from metadata_inventory.model.capture import CodingError, FailureCode
 from metadata_inventory.model.policy import retryable
 from metadata_inventory.model.view import Record
+from metadata_inventory.web.app import ROUTES
 from metadata_inventory.web.http.problem import HTTP_CODES, status_of, status_of_failure
 from tests.support.client import send
 from tests.support.origin import Origin
@@ -83,6 +84,10 @@ def test_requests_of_the_api_page_answer_as_they_say(service: Service) -> None:
             answered, value = send(made)
             assert answered == status, (request[0], value)
             record_id = value.get("id", record_id) if isinstance(value, dict) else record_id
+
+
+def test_api_page_names_every_path_of_the_api() -> None:
+    assert [route.path for route in ROUTES if route.path.replace("{record_id}", "{id}") not in API] == []
 
 
 def rows(title: str) -> dict[str, list[str]]:
