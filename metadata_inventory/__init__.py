@@ -1,3 +1,3 @@
-"""HTTP Metadata Inventory: give it a URL, it keeps what the URL's server answered."""
+"""HTTP Metadata Inventory: stores the response to a URL, with headers, cookies and page source, and serves it again."""
 
 __version__ = "0.1.0"

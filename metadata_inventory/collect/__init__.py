@@ -1,1 +1,4 @@
-"""Collecting: from an order to its outcome. `pool` is the parent's side, `engine` the child's, `parse` is pure."""
+"""Collecting: carries out orders, from a URL to its outcome. Implements the collector port.
+
+`pool` runs in the API worker, `engine` in the lane processes, `parse` in both.
+"""

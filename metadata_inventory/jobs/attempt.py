@@ -18,7 +18,7 @@ class AttemptState(IntEnum):
     CLAIMING = 1  # the claim is on its way; it is not known yet who holds the job
     COLLECTING = 2  # the job is held, and its collection runs
     SETTLING = 3  # the outcome is on its way to the database
-    UNSETTLED = 4  # the database has refused the outcome or not answered; the outcome is offered again
+    UNSTORED = 4  # the database has refused the outcome or not answered; the outcome is offered again
     ENDED = 5  # nothing of it runs any more
 
 

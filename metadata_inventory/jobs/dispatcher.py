@@ -142,8 +142,8 @@ class Dispatcher:
             if attempt is not None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(deadline - time.monotonic()):
-                        await attempt.wait_for(AttemptState.UNSETTLED)
-                if attempt.state is AttemptState.UNSETTLED:
+                        await attempt.wait_for(AttemptState.UNSTORED)
+                if attempt.state is AttemptState.UNSTORED:
                     raise StorageUnavailable
                 settled = attempt.settled
                 if settled is not None and (settled.capture is not None or settled.revision == 0):

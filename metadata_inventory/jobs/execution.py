@@ -116,7 +116,7 @@ class Execution:
             try:
                 return await self._settle(attempt.lease, outcome, job)
             except StorageUnavailable:
-                attempt.reach(AttemptState.UNSETTLED)
+                attempt.reach(AttemptState.UNSTORED)
                 if time.monotonic() >= deadline:
                     raise
                 await asyncio.sleep(OFFER_PAUSE_S)

@@ -1,1 +1,4 @@
-"""The processes of a service, and what they are made of."""
+"""The processes of a running service, their settings and logs, and how objects are joined.
+
+`bootstrap` is the only module that knows both ports and adapters.
+"""

@@ -1,1 +1,4 @@
-"""MongoDB: how a record is laid down, how work is claimed, and the embedded server."""
+"""MongoDB: documents, claims, bodies, batches and the connection. Implements the store ports.
+
+Only this folder imports pymongo, and only it knows the names of stored fields.
+"""

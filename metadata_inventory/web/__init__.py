@@ -1,1 +1,4 @@
-"""The HTTP API: Tornado request handlers over the use cases. Only this package knows HTTP status codes."""
+"""HTTP with Tornado: the route table, and the only code that knows status codes.
+
+`api` has the resources, `http` what every request goes through.
+"""

@@ -86,20 +86,20 @@ async def test_claim_that_fails_raises_its_error_to_each_who_waits() -> None:
 @pytest.mark.gen_test
 async def test_state_never_goes_back() -> None:
     attempt = an_attempt()
-    attempt.reach(AttemptState.UNSETTLED)
+    attempt.reach(AttemptState.UNSTORED)
     attempt.reach(AttemptState.SETTLING)
-    assert attempt.state is AttemptState.UNSETTLED
+    assert attempt.state is AttemptState.UNSTORED
 
 
 @pytest.mark.gen_test
 async def test_who_waits_is_woken_by_a_later_state_and_not_by_an_earlier_one() -> None:
     attempt = an_attempt()
-    unsettled = await waiting_for(attempt, AttemptState.UNSETTLED)
+    unstored = await waiting_for(attempt, AttemptState.UNSTORED)
     attempt.reach(AttemptState.SETTLING)
     await asyncio.sleep(0)
-    assert not unsettled.done()
+    assert not unstored.done()
     attempt.reach(AttemptState.ENDED)
-    await unsettled
+    await unstored
 
 
 @pytest.mark.gen_test

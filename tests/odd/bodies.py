@@ -106,7 +106,7 @@ CASES = (
     ),
     Case(
         name="gzip-that-is-none",
-        does="calls plain text gzip",
+        does="sends plain text as gzip",
         says="`broken_coding`; the bytes as they came",
         serve=coded(b"gzip", HELLO),
         expect=page(coding_error="broken_coding", body=HELLO),
@@ -189,7 +189,7 @@ CASES = (
     Case(
         name="bomb-of-empty-blocks",
         does="sends gzip within gzip whose inner stream is 64 MiB and makes nothing",
-        says="`length`, an empty body: what each layer makes is bounded too",
+        says="`length`, an empty body: the output of each layer is bounded too",
         serve=lazily(b"gzip, gzip", blocks_bomb),
         deadline_ms=10_000,
         grows_mib=GROWS_MIB,

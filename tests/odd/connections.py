@@ -136,7 +136,7 @@ CASES = (
     Case(
         name="reset-ends-body-without-length",
         does="ends a body without a length by a reset",
-        says="`disconnect`, and what came: nobody knows whether that was all",
+        says="`disconnect`, and what came: it is not known whether that was all",
         serve=resets_after(b"HTTP/1.1 200 OK\r\n\r\nhello"),
         expect=page(truncated="disconnect", body=HELLO),
     ),
@@ -199,7 +199,7 @@ CASES = (
     Case(
         name="lane-full-of-large-bodies",
         does="sends 4 MiB to each of 24 collections at once",
-        says="every page whole, while no more than the lane's byte budget is held",
+        says="every page whole, while the lane process holds no more than its body budget",
         serve=keeps_answering(whole(body=NOISE)),
         at_once=24,
         deadline_ms=15_000,
@@ -209,8 +209,8 @@ CASES = (
     ),
     Case(
         name="lane-without-room",
-        does="answers 12 collections at once with bodies over their limit, while the lane has no byte to spare",
-        says="`length` on every one of them: what is held back while a transfer is paused is cut too",
+        does="answers 12 collections at once with bodies over their limit, while the body budget is used up",
+        says="`length` on every one of them: bytes that wait while a transfer is paused are cut off too",
         serve=answers_all_at_once(),
         at_once=PEERS,
         options={"lane_body_bytes": 1, "max_body_bytes": 1000},

@@ -40,7 +40,7 @@ CASES = (
     Case(
         name="cookie-with-bad-attributes",
         does="sets a cookie whose attributes are no dates, numbers, paths or known words",
-        says="the cookie; what a browser ignores is flagged",
+        says="the cookie; flagged are the parts that a browser ignores",
         serve=answers(whole(b"Set-Cookie: a=1; Expires=soon; Max-Age=1x; Path=up; SameSite=Maybe; Color=red")),
         expect=page(
             cookies=[("a", "1")],
@@ -107,7 +107,7 @@ CASES = (
     ),
     Case(
         name="redirect-wall-of-cookies",
-        does="sends everybody without its cookie around through itself, as consent walls do",
+        does="redirects a client without its cookie back to itself, as consent walls do",
         says="the page: with the cookie the same URL is no loop",
         serve=replies(
             lambda conversation, request: whole() if b"\nCookie: ok=1" in request else moved(b"/", b"Set-Cookie: ok=1")
@@ -151,7 +151,7 @@ CASES = (
     Case(
         name="redirects-set-1000-cookies",
         does="sets 200 cookies on each of five hops",
-        says="1,000 cookies recorded; sent on are 50 of them, as many as a browser must keep for a host",
+        says="1,000 cookies are recorded; 50 of them are sent on, as many as a browser must keep for a host",
         serve=routes(
             {
                 "/" + (str(hop) if hop else ""): moved(

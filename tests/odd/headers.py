@@ -28,7 +28,7 @@ CASES = (
     Case(
         name="folded-line",
         does="continues a header on the next line (obs-fold)",
-        says="one line, joined by one space: libcurl does it, the original cannot be had",
+        says="one line, joined by one space: libcurl does it, and the original line is lost",
         serve=answers(OK + b"A: one\r\n   two\r\n\tthree\r\n" + END),
         expect=page(headers=[("A", "one two three"), ("Content-Length", "5")], body=HELLO),
     ),

@@ -28,7 +28,7 @@ CASES = (
     http2(
         "h2-reused-connection",
         "answers a second collection on the first one's connection",
-        "the page, with the same session and address as on the first",
+        "the page, with the same TLS parameters and address as on the first",
         over_h2(answer.normal),
         page(version="HTTP/2", alpn="h2", verified=True, certified=True, reached=True, body=HELLO),
         before=("/first",),
@@ -106,7 +106,7 @@ CASES = (
     http2(
         "h2-reset-stream",
         "resets the stream before the headers",
-        "the connection ended: one stream is one, here",
+        "the connection ended: each stream has a connection of its own",
         over_h2(answer.resets_stream),
         failure(FailureCode.CONNECTION_TERMINATED, alpn="h2", certified=True),
     ),
@@ -147,7 +147,7 @@ CASES = (
     ),
     http2(
         "h2-silence",
-        "says nothing to the request",
+        "does not respond to the request",
         "a time-out of the response",
         over_h2(answer.silent),
         failure(FailureCode.HTTP_RESPONSE_TIMEOUT, asked=True, alpn="h2"),
@@ -174,7 +174,7 @@ CASES = (
     http2(
         "h2-lane-full-of-large-bodies",
         "sends 9 MiB to each of 24 collections at once",
-        "every page whole, and the lane within its byte budget: each has a connection of its own, which is paused",
+        "every page whole, and the lane process within its body budget: each has its own connection to pause",
         over_h2(answer.sends_large_body),
         page(length=answer.LARGE_BYTES, alpn="h2"),
         before=("/first",),
@@ -185,7 +185,7 @@ CASES = (
     ),
     http2(
         "h2-wrong-length",
-        "says a content-length of 100 and ends the stream after 5 bytes",
+        "sends a content-length of 100 and ends the stream after 5 bytes",
         "`disconnect`, and what came",
         over_h2(answer.says_a_wrong_length),
         page(truncated="disconnect", body=HELLO),
@@ -220,7 +220,7 @@ CASES = (
     ),
     http2(
         "h2-broken-compression",
-        "sends header compression that means nothing",
+        "sends header compression that cannot be decoded",
         "no HTTP",
         over_h2(answer.breaks_compression),
         failure(FailureCode.HTTP_PROTOCOL_ERROR),

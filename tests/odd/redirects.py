@@ -24,7 +24,7 @@ def unfollowed(name: str, does: str, *lines: bytes, status: bytes = b"302 Found"
     return Case(
         name=name,
         does=does,
-        says="the redirect itself is the answer",
+        says="the redirect itself is the final response",
         serve=answers(whole(*lines, status=status)),
         expect=page(status=int(status[:3]), body=HELLO),
     )
@@ -79,43 +79,47 @@ CASES = (
         ),
         expect=page(hops=11, body=HELLO),
     ),
-    location("location-relative", "says `next`", b"next", "/dir/page", "/dir/next"),
-    location("location-dots", "says `../../up/./here`", b"../../up/./here", "/dir/page", "/up/here"),
-    location("location-query", "says `?q=1`", b"?q=1", "/dir/page", "/dir/page?q=1"),
-    location("location-fragment", "says `/next#there`", b"/next#there", "/dir/page", "/next"),
-    location("location-without-scheme", "says `//host/next`", b"//127.0.0.1:{port}/next", "/dir/page", "/next"),
-    location("location-backslashes", r"says `\next\page`", rb"\next\page", "/dir/page", "/next/page"),
+    location("location-relative", "sends Location `next`", b"next", "/dir/page", "/dir/next"),
+    location("location-dots", "sends Location `../../up/./here`", b"../../up/./here", "/dir/page", "/up/here"),
+    location("location-query", "sends Location `?q=1`", b"?q=1", "/dir/page", "/dir/page?q=1"),
+    location("location-fragment", "sends Location `/next#there`", b"/next#there", "/dir/page", "/next"),
+    location(
+        "location-without-scheme", "sends Location `//host/next`", b"//127.0.0.1:{port}/next", "/dir/page", "/next"
+    ),
+    location("location-backslashes", r"sends Location `\next\page`", rb"\next\page", "/dir/page", "/next/page"),
     location("location-spaces", "has spaces in and around it", b"  /a b  ", "/dir/page", "/a%20b"),
     location("location-utf8", "has UTF-8 in it", "/caf\u00e9".encode(), "/dir/page", "/caf%C3%A9"),
     location("location-tab", "has a tab in it", b"/ne\txt", "/dir/page", "/next"),
-    location("location-upper-case-scheme", "says `HTTP://…`", b"HTTP://127.0.0.1:{port}/next", "/dir/page", "/next"),
-    location("location-scheme-alone", "says `http:next`", b"http:next", "/dir/page", "/dir/next"),
+    location(
+        "location-upper-case-scheme", "sends Location `HTTP://…`", b"HTTP://127.0.0.1:{port}/next", "/dir/page", "/next"
+    ),
+    location("location-scheme-alone", "sends Location `http:next`", b"http:next", "/dir/page", "/dir/next"),
     location("location-bare-percent", "has a bare percent sign", b"/100%", "/dir/page", "/100%"),
     Case(
         name="location-not-utf8",
         does="has bytes that are not UTF-8 in its Location",
-        says="the page; the bytes are sent back as they came, escaped, as browsers do",
+        says="the page; the bytes are sent back unchanged, percent-encoded, as browsers do",
         path="/dir/page",
         serve=routes({"/dir/page": moved(b"/caf\xe9"), "/caf%E9": whole()}),
         expect=page(hops=2, paths=["/dir/page", "/caf%E9"], body=HELLO),
     ),
     Case(
         name="location-fragment-alone",
-        does="says `#there`",
+        does="sends Location `#there`",
         says="a loop: it is the same URL",
         serve=routes({"/": moved(b"#there")}),
         expect=failure(FailureCode.TOO_MANY_REDIRECTS, hops=2, reached=False),
     ),
     Case(
         name="location-twice",
-        does="says two Locations",
+        does="sends two Locations",
         says="not acceptable: libcurl refuses two that differ, as browsers do",
         serve=routes({"/": moved(b"/first", b"Location: /second"), "/first": whole()}),
         expect=failure(FailureCode.HTTP_PROTOCOL_ERROR, status=302, names=["Location"]),
     ),
     Case(
         name="location-twice-the-same",
-        does="says the same Location twice",
+        does="sends the same Location twice",
         says="the page at its target",
         serve=routes({"/": moved(b"/first", b"Location: /first"), "/first": whole()}),
         expect=page(hops=2, paths=["/", "/first"], body=HELLO),
@@ -150,7 +154,7 @@ CASES = (
     Case(
         name="redirect-to-spelled-address",
         does="redirects to a refused address spelled as a number",
-        says="prohibited: it is normalized before it is judged",
+        says="prohibited: it is normalized before it is checked",
         serve=routes({"/": moved(b"http://0x0a000001/")}),
         expect=failure(FailureCode.DESTINATION_IP_PROHIBITED, hops=2, reached=False, asked=False),
     ),
@@ -171,7 +175,7 @@ CASES = (
     Case(
         name="redirect-then-silence",
         does="redirects, and does not answer the next request",
-        says="a time-out: the deadline is one over all hops; the redirect is shown",
+        says="a time-out: all hops share one deadline; the redirect is shown",
         serve=redirects_and_goes_silent,
         deadline_ms=500,
         waits=True,
@@ -180,7 +184,7 @@ CASES = (
     Case(
         name="redirect-with-endless-body",
         does="redirects with a body without end",
-        says="the page at its target: the body is left",
+        says="the page at its target: the body is not read to its end",
         serve=first_and_others(
             answers(
                 whole(b"Location: /next", status=b"302 F", length=False),

@@ -206,7 +206,7 @@ CASES = (
     ),
     *certificate(
         "certificate-without-its-issuer",
-        "does not send the intermediate certificate that has issued its own",
+        "does not send the intermediate certificate that issued its own",
         "unable to get local issuer certificate",
         Wanted(intermediate=True),
     ),
@@ -252,7 +252,7 @@ CASES = (
     handshake(
         "tls-reused-connection",
         "answers a second collection on the first one's connection",
-        "the page, with the same session, certificate and address as on the first",
+        "the page, with the same TLS parameters, certificate and address as on the first",
         over_tls(keeps_answering(whole())),
         page(shares_its_session, verified=True, certified=True, tls_version="TLSv1.3", reached=True, body=HELLO),
         trusting=True,
@@ -276,7 +276,7 @@ CASES = (
     ),
     handshake(
         "tls-wants-our-certificate",
-        "asks for a certificate of ours and does not go on without",
+        "requires a client certificate",
         "the handshake failed",
         wants_certificate,
         failure(FailureCode.TLS_PROTOCOL_ERROR, asked=False),
@@ -331,7 +331,7 @@ CASES = (
     handshake(
         "tls-reset-after-request",
         "resets after the request came",
-        "the connection ended before the response; the session is shown",
+        "the connection ended before the response; the TLS parameters are shown",
         resets_after_handshake,
         failure(FailureCode.CONNECTION_TERMINATED, asked=True, verified=True, certified=True),
         trusting=True,

@@ -1,1 +1,4 @@
-"""The API's handlers: one module for each resource."""
+"""The resources of the API: their handlers, one module for each resource.
+
+A handler declares its operations, calls a use case and turns the result into an answer.
+"""

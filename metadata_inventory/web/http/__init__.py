@@ -1,1 +1,4 @@
-"""The parts of request handling that are the same for every resource. Nothing here knows a resource."""
+"""What all handlers share: limits, access, parameters, JSON, errors, the OpenAPI document.
+
+Every request goes through here, whatever it is for. Knows no resource.
+"""
