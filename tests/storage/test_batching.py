@@ -110,7 +110,7 @@ async def test_wrong_number_of_answers_is_an_error_and_no_end() -> None:
         return answers.pop(0)
 
     batcher = Batcher(run)
-    with pytest.raises(ValueError, match="0 answers to 1 items"):
+    with pytest.raises(ValueError, match="0 results for 1 items"):
         await batcher(1)
     assert await batcher(1) == 2
 
