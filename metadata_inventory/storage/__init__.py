@@ -1,1 +1,1 @@
-"""MongoDB: how a record is laid down, how work is claimed, and the embedded server."""
+"""Stores records and jobs in MongoDB, and runs the embedded database."""

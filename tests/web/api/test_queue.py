@@ -17,7 +17,7 @@ from pymongo import MongoClient
 
 from metadata_inventory.model.capture import FailureCode
 from metadata_inventory.model.urls import normalize
-from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields
+from metadata_inventory.storage.documents import failure_fields
 from tests.support.builders import a_failure, a_policy
 from tests.support.client import get, post
 from tests.support.origin import Origin
@@ -153,7 +153,6 @@ def leave_failed(mongo_uri: str, database: str, count: int) -> None:
             "checked_at": failure.at,
             "unchanged_count": 0,
             "settled": "x",
-            "schema_version": SCHEMA_VERSION,
             "failure": stored,
         }
         for url in urls
