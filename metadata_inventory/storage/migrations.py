@@ -4,8 +4,9 @@ Capture, failure and job are sub-documents that are each written as a whole. Eac
 its field `version`; one without it has version 1. Reading upgrades: a step is a pure function from the fields of one
 version to the fields of the next, and nothing is written back.
 
-To change a shape: raise its constant, add the step to `_STEPS`, and keep a document of the new version as a fixture
-(`tests/storage/shapes/`). A shape changes when a field is added, removed, renamed or given another meaning.
+A shape changes when a field is added, removed, renamed or gets another meaning. To change one: raise its constant, add
+the step to `_STEPS`, let the claim carry older jobs over (`claims._claimed_job`), and keep a document of the new one
+as a fixture (`tests/storage/shapes/`).
 """
 
 from __future__ import annotations
