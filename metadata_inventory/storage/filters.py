@@ -53,8 +53,11 @@ _READABLE_HEAD: Expression = {
 
 
 def due(after: Cursor | None, except_hosts: Collection[str]) -> Expression:
-    """Jobs that any worker may take now, of other hosts than these, and behind `after` in DUE_ORDER."""
-    filters: dict[str, Any] = {**OWED, "$expr": {"$lte": ["$job.due_ms", NOW]}}
+    """Jobs that any worker may take now, of other hosts than these, and behind `after` in DUE_ORDER.
+
+    Those of a newer version are left to newer workers: while a release is being replaced there may be thousands.
+    """
+    filters: dict[str, Any] = {**OWED, "$expr": {"$lte": ["$job.due_ms", NOW]}, **_NO_NEWER_PART}
     if except_hosts:
         filters["job.host"] = {"$nin": list(except_hosts)}
     if after is not None:

@@ -273,6 +273,19 @@ async def test_url_that_is_not_the_documents_own_is_an_error(
 
 
 @pytest.mark.gen_test
+@changed(NEWER)
+async def test_newer_job_is_left_to_newer_workers_without_a_word(
+    store: MongoStore, caplog: pytest.LogCaptureFixture, change: dict[str, Any], reason: str
+) -> None:
+    """While a release is being replaced there may be thousands, and each would be logged at every look."""
+    await leave_due(store, change)
+    url = await leave_due(store)
+    caplog.clear()
+    assert [entry.id for entry in await due(store)] == [url.id]
+    assert not caplog.records
+
+
+@pytest.mark.gen_test
 @changed(HEADS)
 async def test_queue_counts_it_and_lists_the_others(
     store: MongoStore, queue: MongoQueue, change: dict[str, Any], reason: str
