@@ -15,7 +15,7 @@ They stand for mistakes of callers and for broken infrastructure. A URL that fai
         AccessRefused
           TokenMissing, TokenInvalid, InsufficientScope, HostNotAllowed, CrossSiteRefused
       Unavailable
-        StorageUnavailable, CollectorUnavailable, QueueFull, RateLimited, TooManyConnections
+        StorageUnavailable, RecordUnreadable, CollectorUnavailable, QueueFull, RateLimited, TooManyConnections
       CaptureTooLarge
       StartError
         InvalidSettings, DataDirectoryInUse, AddressInUse, EmbeddedDatabaseFailed, WorkersFailed
@@ -173,6 +173,19 @@ class StorageUnavailable(Unavailable):
 
     code = "storage_unavailable"
     summary = "The database does not answer."
+
+
+class RecordUnreadable(Unavailable):
+    """A stored document has a newer shape than this program knows, or is broken. It is left as it is.
+
+    Nothing changes until the program is upgraded or the document is repaired, so clients are told to wait for long.
+    """
+
+    code = "record_unreadable"
+    summary = "This service cannot read the document that is stored for this URL; its log says why."
+
+    def __init__(self, detail: str | None = None, *, retry_after_s: int = 3600) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
 
 
 class CollectorUnavailable(Unavailable):

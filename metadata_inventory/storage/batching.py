@@ -1,7 +1,8 @@
-"""Operations that arrive together go to the database together.
+"""Sends operations that arrive together to the database together.
 
-A batch is what arrived while the last one was under way: a lone operation never waits, and under load the price of a
-call to the driver is shared. At most one batch of a kind is on its way, bounded in items and bytes.
+A batch is what arrived while the batch before it was under way. So a lone operation never waits, and under load many
+operations share the cost of one call to the driver. At most one batch of a Batcher is under way, bounded in items and
+bytes.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from metadata_inventory.errors import StorageUnavailable
 from metadata_inventory.tasks import cancel_and_wait
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-class Batcher(Generic[Item, Answer]):
-    """Groups calls of `run`, which is given the items in order and returns an answer or an exception for each.
+class Batcher(Generic[Item, Result]):
+    """Groups calls of `run`, which gets the items in order and returns a result or an exception for each.
 
-    When it raises, that is for the whole batch; StorageUnavailable is for all that wait behind it as well: what could
-    not be had for one batch would keep the next ones waiting as long again.
+    An exception that `run` raises is for its whole batch. StorageUnavailable is also for every item that waits behind
+    the batch: each would wait as long again, for a database that has just not answered.
     """
 
     def __init__(
         self,
-        run: Callable[[list[Item]], Awaitable[Sequence[Answer | Exception]]],
+        run: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
         *,
         size: Callable[[Item], int] = lambda item: 0,
         max_items: int = 200,
@@ -37,40 +38,40 @@ class Batcher(Generic[Item, Answer]):
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._size = size
-        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._running: asyncio.Task[None] | None = None
 
-    async def __call__(self, item: Item) -> Answer:
-        """The answer for this item; `run`'s exception when its batch failed."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, answer))
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
-        return await answer
+    async def __call__(self, item: Item) -> Result:
+        """The result for this item. Raises what `run` raised or returned for it."""
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, result))
+        if self._running is None:
+            self._running = asyncio.create_task(self._run_batches())
+        return await result
 
     async def close(self) -> None:
-        """Break off what is under way; whoever waits for it is cancelled."""
-        if self._worker is not None:
-            await cancel_and_wait([self._worker])
-        for _, answer in self._waiting:
-            answer.cancel()
+        """Cancel the batch under way and everything that waits; their callers are cancelled."""
+        if self._running is not None:
+            await cancel_and_wait([self._running])
+        for _, result in self._waiting:
+            result.cancel()
         self._waiting.clear()
 
-    async def _work(self) -> None:
+    async def _run_batches(self) -> None:
         try:
             while self._waiting:
                 batch = self._take()
                 if batch:
-                    await self._answer(batch)
+                    await self._run_batch(batch)
         finally:
-            self._worker = None
+            self._running = None
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
-        batch: list[tuple[Item, asyncio.Future[Answer]]] = []
+    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
         batch_bytes = 0
         while self._waiting and len(batch) < self._max_items:
-            item, answer = self._waiting[0]
-            if answer.cancelled():
+            item, result = self._waiting[0]
+            if result.cancelled():
                 self._waiting.popleft()
                 continue
             batch_bytes += self._size(item)
@@ -79,25 +80,25 @@ class Batcher(Generic[Item, Answer]):
             batch.append(self._waiting.popleft())
         return batch
 
-    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _run_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            answers = await self._run([item for item, _ in batch])
-            if len(answers) != len(batch):
-                raise ValueError(f"{len(answers)} answers to {len(batch)} items")
+            results = await self._run([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise ValueError(f"{len(results)} results for {len(batch)} items")
         except StorageUnavailable as error:
-            answers = [error] * (len(batch) + len(self._waiting))
+            results = [error] * (len(batch) + len(self._waiting))
             batch += self._waiting
             self._waiting.clear()
         except Exception as error:
-            answers = [error] * len(batch)
+            results = [error] * len(batch)
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()
             raise
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future), result in zip(batch, results, strict=True):
             if future.done():
                 continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
+            if isinstance(result, Exception):
+                future.set_exception(result)
             else:
-                future.set_result(answer)
+                future.set_result(result)

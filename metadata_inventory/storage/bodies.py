@@ -1,7 +1,7 @@
-"""Bodies too large for a document: GridFS files named by the sha256 of the decoded body.
+"""Stores bodies that are too large for a document, as GridFS files named by the sha256 of the decoded body.
 
-A file is complete before a record names it. Two collections of the same bytes may leave two files; either serves. An
-upload that was cut off leaves chunks that no file names.
+A file is complete before a record names it. Two collections of the same bytes may leave two files, and either is read.
+An upload that broke off leaves chunks that belong to no file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import pymongo
 from gridfs import AsyncGridFSBucket
 
-# How long all chunks of one body may take together; for one operation on documents the client's bound is enough.
+# Bound on all chunks of one body together. The client's bound is for one operation.
 TRANSFER_S = 60.0
 
 
@@ -18,7 +18,7 @@ class BodyFiles:
         self._bucket = bucket
 
     async def put(self, sha256: str, content: bytes) -> None:
-        """Store the zstd frame, unless it is there."""
+        """Store the zstd frame, unless there is one under this name."""
         with pymongo.timeout(TRANSFER_S):
             async for _ in self._bucket.find({"filename": sha256}).limit(1):
                 return

@@ -1,79 +1,47 @@
-"""The filters and updates by which work is owed, taken and settled: each one atomic write on one document.
+"""The updates that claim a job, settle it and release it. Each is one atomic write on one document.
 
-A job is a sub-document with `due_ms`, the instant from which anybody may take it: with a lease that is when the lease
-runs out, without one when it is to be tried (next). So "is it free?" is a single comparison, one index serves it, and
-both sides of it are the server's clock (`$toLong` of `$$NOW`, since SecantusDB 0.7 calls `date <= $$NOW` always true).
+A job is a sub-document with `due_ms`, the instant from which any worker may take it: the end of the lease when it has
+one, else the time of the next attempt. So one comparison says whether a job is free, and one index serves it.
 
-Repeating a write is harmless, so a timeout is answered by the same write again:
-  * a claim that landed has made the job its own, so that it is not due: repeated, it changes nothing;
-  * an outcome that landed has ended the job; repeated, it matches nothing, and `settled` is its token.
+Every write may be repeated, so a timeout is answered by sending the same write again:
+  * A claim that landed made the job the caller's own, so the job is not due: the second one changes nothing.
+  * An outcome that landed ended the job: the second one matches nothing, and `settled` has its token.
 
-What came from outside (URLs, an origin's text) stands in `$literal` in a pipeline: "$foo" is no field path. A whole
-sub-document is set through `$mergeObjects` or `$literal`: given bare, MongoDB would merge it with what is there.
+A document that this program cannot read is left as it is: `filters.readable` and `filters.held` do not match it. A
+claim then tries to insert a second document under the same id, which the unique `_id` refuses.
 
-Filters carry `normalized_url` beside `_id`: it is the shard key.
+Text from outside (URLs, what an origin sent) stands in `$literal` in a pipeline, so that "$foo" is no field path. A
+whole sub-document is set through `$mergeObjects` or `$literal`: given bare, MongoDB would merge it with the stored one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pymongo import UpdateOne
 
 from metadata_inventory.model.capture import Capture
-from metadata_inventory.model.record import ANY, ClaimRequest, Cursor, Lease, Retry, Status, StoredFailure
+from metadata_inventory.model.record import ANY, ClaimRequest, Lease, Retry, Status, StoredFailure
 from metadata_inventory.model.urls import NormalizedUrl
-from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields
-
-Expression = Mapping[str, Any]
-
-NOW: Expression = {"$toLong": "$$NOW"}
-
-# Documents with a job; what the partial index covers. A missing field is less than every number.
-OWED: Expression = {"job.due_ms": {"$gt": 0}}
-# Longest due first; the id tells those apart that became due at once. The host is there to be filtered by.
-OWED_INDEX = [("job.due_ms", 1), ("_id", 1), ("job.host", 1)]
-DUE_ORDER = OWED_INDEX[:2]
+from metadata_inventory.storage.documents import failure_fields
+from metadata_inventory.storage.filters import FAILED, NOW, Expression, held, readable
+from metadata_inventory.storage.migrations import JOB_VERSION
 
 _HAS_JOB: Expression = {"$gt": ["$job.due_ms", 0]}
 _UNLEASED: Expression = {"$eq": [{"$ifNull": ["$job.lease", None]}, None]}
-# A lease that is taken over has been lost by somebody; what is lost again and again is given up in the end.
+# Taking over a lease counts a loss: after MAX_LOSSES of them the job is given up (`model/policy.py`).
 _ONE_WHEN_LEASED: Expression = {"$cond": [_UNLEASED, 0, 1]}
 
 
-# Documents with a failure; what their index covers.
-HAS_FAILED: Expression = {"failure.failure.code": {"$gt": ""}}
-FAILED_INDEX = [("failure.failure.code", 1), ("job.due_ms", 1)]
-# Failures behind which no work is owed.
-FAILED: Expression = {**HAS_FAILED, "job.due_ms": None}
-
-
-def due(after: Cursor | None, except_hosts: Collection[str]) -> Expression:
-    """Jobs that anybody may take now; of these only what comes behind `after` in DUE_ORDER, and of other hosts."""
-    filters: dict[str, Any] = {**OWED, "$expr": {"$lte": ["$job.due_ms", NOW]}}
-    if except_hosts:
-        filters["job.host"] = {"$nin": list(except_hosts)}
-    if after is not None:
-        filters["job.due_ms"] = {"$gte": after.due_ms}
-        filters["$or"] = [{"job.due_ms": {"$gt": after.due_ms}}, {"_id": {"$gt": after.id}}]
-    return filters
-
-
-# Jobs that somebody holds.
-RUNNING: Expression = {**OWED, "job.lease.token": {"$gt": ""}, "$expr": {"$gt": ["$job.due_ms", NOW]}}
-# Jobs that nobody holds: they wait for room, or for the time of their next attempt.
-WAITING: Expression = {**OWED, "job.lease": None}
-
-
 def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
-    """Take the URL's job, or put one down, if what the caller saw still holds; else change nothing.
+    """Take the URL's job, or put one into the backlog, if the state that the caller saw still holds; else no change.
 
-    With a lease, a due job is taken; `run_now` takes one that waits for its time as well, and forgets what it has kept:
-    who asks for a collection now gets what it brings. A job is made when the URL is unknown (the upsert), or when it
+    With a lease, a due job is taken. `run_now` also takes one that waits for its time, and forgets its `kept`: who asks
+    for a collection now gets what it brings. A job is made when the URL is unknown (the upsert), or when the document
     has none and its last outcome is the one that the caller knows.
 
-    The condition stands in the update: MongoDB refuses `$expr` in the filter of an upsert.
+    The condition stands in the update, because MongoDB refuses `$expr` in the filter of an upsert.
     """
     free: list[Expression] = []
     if request.lease is not None:
@@ -82,17 +50,8 @@ def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
         free.append({"$and": [_HAS_JOB, _UNLEASED]})
     free.append({"$and": [{"$not": [_HAS_JOB]}, _knows(request.known_settled)]})
 
-    lease = {"owner": request.lease.owner, "token": request.lease.token} if request.lease else None
-    job = {
-        "host": {"$literal": request.url.host},
-        "queued_ms": {"$ifNull": ["$job.queued_ms", NOW]},
-        "attempts": {"$ifNull": ["$job.attempts", 0]},
-        "losses": {"$add": [{"$ifNull": ["$job.losses", 0]}, _ONE_WHEN_LEASED]},
-        "kept": None if request.run_now else {"$ifNull": ["$job.kept", None]},
-        "due_ms": {"$add": [NOW, lease_ms]} if lease else {"$min": [{"$ifNull": ["$job.due_ms", NOW]}, NOW]},
-        "lease": {"$literal": lease},
-    }
     taken: Expression = {"$or": free}
+    job = _claimed_job(request, lease_ms)
     fields = {
         "url": {"$ifNull": ["$url", {"$literal": request.given_url}]},
         "status": {"$cond": [taken, _complete_or(Status.PENDING), "$status"]},
@@ -100,30 +59,33 @@ def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
         "requested_at": {"$ifNull": ["$requested_at", request.requested_at]},
         "unchanged_count": {"$ifNull": ["$unchanged_count", 0]},
         "settled": {"$ifNull": ["$settled", ""]},
-        "schema_version": {"$ifNull": ["$schema_version", SCHEMA_VERSION]},
         "job": {"$cond": [taken, {"$mergeObjects": [job]}, {"$ifNull": ["$job", "$$REMOVE"]}]},
     }
     inserts = request.known_settled in (None, ANY)
-    return UpdateOne(_identity(request.url), [{"$set": fields}], upsert=inserts)
+    return UpdateOne(readable(request.url), [{"$set": fields}], upsert=inserts)
 
 
 def renew(lease: Lease, lease_ms: int) -> UpdateOne:
     """Move the end of a lease that is still held."""
-    return UpdateOne(_held(lease), [{"$set": {"job.due_ms": {"$add": [NOW, lease_ms]}}}])
+    return UpdateOne(held(lease), [{"$set": {"job.due_ms": {"$add": [NOW, lease_ms]}}}])
 
 
 def holder(document: Mapping[str, Any]) -> str | None:
-    """The token of the lease on the document's job; None when nobody holds it."""
-    lease: Mapping[str, str] = document.get("job", {}).get("lease") or {}
-    return lease.get("token")
+    """The token of the lease on the document's job; None without one, and for a job that this program cannot write."""
+    match document.get("job"):
+        case {"version": int(version)} if version > JOB_VERSION:
+            return None
+        case {"lease": {"token": str(token)}}:
+            return token
+    return None
 
 
 def complete(
     lease: Lease, capture: Capture, fields_of_capture: Expression, retry: Retry | None, *, content_inline: bool
 ) -> UpdateOne:
-    """Store the capture, and end the job or let it be taken again.
+    """Store the capture, and end the job or put it back for another attempt.
 
-    The first is done by operators, of which nothing is evaluated. The second needs the server's clock, so a pipeline.
+    Ending it needs operators only, which evaluate nothing. Putting it back needs the server's clock, so a pipeline.
     """
     content = {"content": capture.content} if content_inline else {"content_file": True}
     other = "content_file" if content_inline else "content"
@@ -136,22 +98,22 @@ def complete(
     }
     if retry is None:
         unset = {"job": "", "failure": "", other: ""}
-        return UpdateOne(_held(lease), {"$set": fields, "$inc": {"revision": 1}, "$unset": unset})
+        return UpdateOne(held(lease), {"$set": fields, "$inc": {"revision": 1}, "$unset": unset})
     stages: list[Expression] = [
         {
             "$set": {
                 **{name: {"$literal": value} for name, value in fields.items()},
                 "revision": {"$add": ["$revision", 1]},
-                "job": _given_back(attempts=1, delay_ms=retry.delay_ms, kept=retry.kept),
+                "job": _unleased_job(attempts=1, delay_ms=retry.delay_ms, kept=retry.kept),
             }
         },
         {"$unset": ["failure", other]},
     ]
-    return UpdateOne(_held(lease), stages)
+    return UpdateOne(held(lease), stages)
 
 
 def fail(lease: Lease, failure: StoredFailure) -> UpdateOne:
-    """Store the failure and end the job; a complete record goes on being served."""
+    """Store the failure and end the job. A complete record stays complete and is served on."""
     fields = {
         "status": _complete_or(Status.FAILED),
         "failure": {"$literal": failure_fields(failure)},
@@ -159,27 +121,28 @@ def fail(lease: Lease, failure: StoredFailure) -> UpdateOne:
         "settled": {"$literal": lease.token},
         "job": "$$REMOVE",
     }
-    return UpdateOne(_held(lease), [{"$set": fields}])
+    return UpdateOne(held(lease), [{"$set": fields}])
 
 
 def postpone(lease: Lease, failure: StoredFailure, delay_ms: int) -> UpdateOne:
-    """Store the failure of an attempt, and let the job be taken again after a while."""
+    """Store the failure of an attempt. The job is due again after `delay_ms`."""
     fields = {
-        "job": _given_back(attempts=1, delay_ms=delay_ms),
+        "job": _unleased_job(attempts=1, delay_ms=delay_ms),
         "failure": {"$literal": failure_fields(failure)},
         "settled": {"$literal": lease.token},
     }
-    return UpdateOne(_held(lease), [{"$set": fields}])
+    return UpdateOne(held(lease), [{"$set": fields}])
 
 
 def release(lease: Lease) -> UpdateOne:
-    """Give the job back as it was. Nothing has come of it: whoever waits for an outcome waits on."""
-    return UpdateOne(_held(lease), [{"$set": {"job": _given_back(attempts=0, delay_ms=0)}}])
+    """Give the job back, due now, its attempt not counted. `settled` stays: who waits for an outcome waits on."""
+    return UpdateOne(held(lease), [{"$set": {"job": _unleased_job(attempts=0, delay_ms=0)}}])
 
 
 def requeue(url: NormalizedUrl) -> UpdateOne:
-    """Put down a fresh job for a failed one that has none, so that anybody takes it."""
+    """Give a failed document without a job a new one, with all its attempts, due now."""
     job = {
+        "version": JOB_VERSION,
         "host": {"$literal": url.host},
         "queued_ms": NOW,
         "attempts": 0,
@@ -189,10 +152,34 @@ def requeue(url: NormalizedUrl) -> UpdateOne:
         "lease": None,
     }
     fields = {"job": {"$mergeObjects": [job]}, "status": _complete_or(Status.PENDING)}
-    return UpdateOne({**_identity(url), **FAILED}, [{"$set": fields}])
+    return UpdateOne({**readable(url), **FAILED}, [{"$set": fields}])
 
 
-def _given_back(*, attempts: int, delay_ms: int, kept: int | None = None) -> Expression:
+def _claimed_job(request: ClaimRequest, lease_ms: int) -> dict[str, Any]:
+    """The job as the claim leaves it: in the present shape, with the counts that it had.
+
+    Anything but a number counts as none. An expression that fails on one odd job would fail the whole batch: the
+    embedded database refuses all of it.
+    """
+    lease = {"owner": request.lease.owner, "token": request.lease.token} if request.lease else None
+    return {
+        "version": JOB_VERSION,
+        "host": {"$literal": request.url.host},
+        "queued_ms": {"$min": [_number_or("$job.queued_ms", NOW), NOW]},
+        "attempts": _number_or("$job.attempts", 0),
+        "losses": {"$add": [_number_or("$job.losses", 0), _ONE_WHEN_LEASED]},
+        "kept": None if request.run_now else _number_or("$job.kept", None),
+        "due_ms": {"$add": [NOW, lease_ms]} if lease else {"$min": [_number_or("$job.due_ms", NOW), NOW]},
+        "lease": {"$literal": lease},
+    }
+
+
+def _number_or(field: str, default: Expression | int | None) -> Expression:
+    return {"$cond": [{"$isNumber": field}, field, default]}
+
+
+def _unleased_job(*, attempts: int, delay_ms: int, kept: int | None = None) -> Expression:
+    """The job without its lease, `attempts` more counted, due after `delay_ms`. `kept` None leaves its `kept`."""
     job = {
         "attempts": {"$add": ["$job.attempts", attempts]},
         "due_ms": {"$add": [NOW, delay_ms]},
@@ -202,7 +189,7 @@ def _given_back(*, attempts: int, delay_ms: int, kept: int | None = None) -> Exp
 
 
 def _knows(settled: str | None) -> Expression:
-    """Whether the entry's last outcome is the one that the caller knows; None stands for no entry at all."""
+    """Whether the document's last outcome is the one that the caller knows; None: there is no document."""
     if settled == ANY:
         return {"$literal": True}
     if settled is None:
@@ -212,11 +199,3 @@ def _knows(settled: str | None) -> Expression:
 
 def _complete_or(status: Status) -> Expression:
     return {"$cond": [{"$eq": ["$status", Status.COMPLETE]}, Status.COMPLETE, status]}
-
-
-def _identity(url: NormalizedUrl) -> dict[str, Any]:
-    return {"_id": url.id, "normalized_url": url.href}
-
-
-def _held(lease: Lease) -> dict[str, Any]:
-    return {**_identity(lease.url), "job.lease.token": lease.token}

@@ -1,7 +1,7 @@
-"""The connection to MongoDB that the stores of one process share: how it is made, bounded and prepared.
+"""The connection to MongoDB that the stores of one process share: client, bounds, codec and indexes.
 
-Every operation is bounded by `timeoutMS`; writes are acknowledged by a majority and its journals. Until the server has
-the indexes, operations wait within that bound.
+Every operation is bounded by `timeoutMS`. Writes are acknowledged by a majority of the nodes and its journals. Until
+the server has the indexes, operations wait for them within the same bound.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC
 from typing import Any
 
 import pymongo
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -22,27 +22,30 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from metadata_inventory.errors import InvalidSettings, StorageUnavailable
-from metadata_inventory.storage import claims
+from metadata_inventory.storage import filters
 from metadata_inventory.tasks import cancel_and_wait
 
 logger = logging.getLogger(__name__)
 
-# A new index on a large collection takes its time, and one that is broken off begins anew.
+# A new index on a large collection takes long, and a build that is cancelled begins anew.
 INDEX_BUILD_S = 3600
 DURABLE = WriteConcern("majority", j=True)
+# A date that Python cannot hold becomes a value of another type, which makes its own document unreadable. By default
+# the driver would raise, and fail the whole batch.
+CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 Documents = AsyncCollection[dict[str, Any]]
 
 
 class Connection:
-    """Made inside the loop that uses it; `start` and `close` belong to its owner."""
+    """Made inside the loop that uses it. `start` and `close` belong to its owner."""
 
     def __init__(self, uri: str, database: str, *, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._client = _make_client(uri, timeout_s)
-        # Whatever the URI says: a claim is read back, and only the primary knows what became of it.
+        # These override the URI: a claim is read back, and only the primary knows what became of it.
         self.database: AsyncDatabase[dict[str, Any]] = self._client.get_database(
             database,
-            codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
+            codec_options=CODEC,
             read_preference=ReadPreference.PRIMARY,
             read_concern=ReadConcern("local"),
             write_concern=DURABLE,
@@ -52,7 +55,7 @@ class Connection:
         self._preparing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to make the indexes."""
+        """Begin to build the indexes."""
         self._preparing = asyncio.create_task(self._prepare())
 
     async def close(self) -> None:
@@ -62,7 +65,7 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def available(self) -> AsyncIterator[None]:
-        """Wait for the indexes within the bound; the driver's errors become StorageUnavailable."""
+        """Wait for the indexes within the bound. Turns the driver's errors into StorageUnavailable."""
         try:
             if not self._prepared.is_set():
                 async with asyncio.timeout(self.timeout_s):  # not wait_for: on 3.11 that can swallow a cancellation
@@ -80,8 +83,8 @@ class Connection:
             try:
                 with pymongo.timeout(INDEX_BUILD_S):
                     await self.records.create_index("normalized_url", unique=True)
-                    await self.records.create_index(claims.OWED_INDEX, partialFilterExpression=claims.OWED)
-                    await self.records.create_index(claims.FAILED_INDEX, partialFilterExpression=claims.HAS_FAILED)
+                    await self.records.create_index(filters.OWED_INDEX, partialFilterExpression=filters.OWED)
+                    await self.records.create_index(filters.FAILED_INDEX, partialFilterExpression=filters.HAS_FAILED)
                 self._prepared.set()
             except PyMongoError as error:
                 logger.warning("the database cannot be prepared yet: %s", name_of(error))
@@ -90,7 +93,7 @@ class Connection:
 
 
 def _make_client(uri: str, timeout_s: float) -> AsyncMongoClient[dict[str, Any]]:
-    """Without asking anybody yet. Raises InvalidSettings: what the driver says quotes parts of the URI."""
+    """A client that has not connected yet. Raises InvalidSettings without the driver's text, which quotes the URI."""
     try:
         return AsyncMongoClient(
             uri,
@@ -104,7 +107,7 @@ def _make_client(uri: str, timeout_s: float) -> AsyncMongoClient[dict[str, Any]]
 
 
 def name_of(error: PyMongoError) -> str:
-    """What may be logged of an error: the driver's own texts quote documents, with the query strings of URLs."""
+    """The error's class and codes. Its text is never logged: it quotes documents, with the query strings of URLs."""
     codes = {getattr(error, "code", None)}
     if isinstance(error, BulkWriteError):
         details = error.details or {}

@@ -1,4 +1,4 @@
-"""Stores on the real server, each with a client of its own."""
+"""Stores on the real server. Each has its own client, as each process has."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ async def found(entry: Awaitable[Entry | None]) -> Entry:
 
 
 async def due(store: MongoStore, except_hosts: Sequence[str] = ()) -> Sequence[Entry]:
-    """The first jobs that anybody may take."""
+    """The first jobs that any worker may take."""
     return (await store.due(10, except_hosts=except_hosts)).entries
 
 
 @pytest.fixture
 def open_store(io_loop: IOLoop, mongo_uri: str, database_name: str) -> Iterator[OpenStore]:
-    """Opens stores on one database, each with a client of its own, as processes have."""
+    """Opens stores on one database, and closes them after the test."""
     opened: list[MongoStore] = []
 
     def open_one(*, lease_ms: int = 15_000, timeout_s: float = 5.0, uri: str = mongo_uri) -> MongoStore:
@@ -62,6 +62,6 @@ def another_store(open_store: OpenStore) -> MongoStore:
 
 
 @pytest.fixture
-def hasty_store(open_store: OpenStore) -> MongoStore:
-    """Its leases run out at once."""
+def short_lease_store(open_store: OpenStore) -> MongoStore:
+    """A store whose leases run out after a millisecond."""
     return open_store(lease_ms=1)

@@ -1,3 +1,5 @@
+"""What a batch holds, and what becomes of its items when it fails."""
+
 from __future__ import annotations
 
 import asyncio
@@ -9,7 +11,7 @@ from metadata_inventory.storage.batching import Batcher
 
 
 class Recorder:
-    """Doubles numbers; each batch waits until it is let through."""
+    """Doubles numbers. Each batch waits until the test releases `gate`; 13 fails its batch."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -26,7 +28,7 @@ class Recorder:
 
 
 @pytest.mark.gen_test
-async def test_what_arrives_meanwhile_is_the_next_batch() -> None:
+async def test_items_that_arrive_during_a_batch_are_the_next_one() -> None:
     recorder = Recorder()
     batcher = Batcher(recorder)
     first = asyncio.ensure_future(batcher(1))
@@ -58,8 +60,8 @@ async def test_failure_of_a_batch_reaches_all_of_it_and_no_other() -> None:
     calls = [asyncio.ensure_future(batcher(n)) for n in (1, 13, 2)]
     for _ in range(2):
         recorder.gate.release()
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [ValueError, ValueError, int]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [ValueError, ValueError, int]
 
 
 @pytest.mark.gen_test
@@ -68,12 +70,12 @@ async def test_item_may_fail_alone() -> None:
         return [ValueError() if item == 13 else item for item in items]
 
     batcher = Batcher(run)
-    answers = await asyncio.gather(*(batcher(n) for n in (1, 13, 2)), return_exceptions=True)
-    assert [type(answer) for answer in answers] == [int, ValueError, int]
+    results = await asyncio.gather(*(batcher(n) for n in (1, 13, 2)), return_exceptions=True)
+    assert [type(result) for result in results] == [int, ValueError, int]
 
 
 @pytest.mark.gen_test
-async def test_what_waits_behind_an_unavailable_database_is_told_at_once() -> None:
+async def test_items_behind_an_unavailable_database_fail_at_once() -> None:
     calls = 0
 
     async def run(items: list[int]) -> list[int]:
@@ -82,13 +84,13 @@ async def test_what_waits_behind_an_unavailable_database_is_told_at_once() -> No
         raise StorageUnavailable
 
     batcher = Batcher(run, max_items=1)
-    answers = await asyncio.gather(*(batcher(n) for n in range(5)), return_exceptions=True)
-    assert [type(answer) for answer in answers] == [StorageUnavailable] * 5
+    results = await asyncio.gather(*(batcher(n) for n in range(5)), return_exceptions=True)
+    assert [type(result) for result in results] == [StorageUnavailable] * 5
     assert calls == 1
 
 
 @pytest.mark.gen_test
-async def test_caller_that_gave_up_is_left_out() -> None:
+async def test_cancelled_item_is_left_out() -> None:
     recorder = Recorder()
     batcher = Batcher(recorder)
     first = asyncio.ensure_future(batcher(1))
@@ -103,20 +105,20 @@ async def test_caller_that_gave_up_is_left_out() -> None:
 
 
 @pytest.mark.gen_test
-async def test_wrong_number_of_answers_is_an_error_and_no_end() -> None:
-    answers: list[list[int]] = [[], [2]]
+async def test_wrong_number_of_results_fails_one_batch_only() -> None:
+    results: list[list[int]] = [[], [2]]
 
     async def run(items: list[int]) -> list[int]:
-        return answers.pop(0)
+        return results.pop(0)
 
     batcher = Batcher(run)
-    with pytest.raises(ValueError, match="0 answers to 1 items"):
+    with pytest.raises(ValueError, match="0 results for 1 items"):
         await batcher(1)
     assert await batcher(1) == 2
 
 
 @pytest.mark.gen_test
-async def test_closed_batcher_leaves_nobody_waiting() -> None:
+async def test_close_cancels_every_caller() -> None:
     recorder = Recorder()
     batcher = Batcher(recorder)
     calls = [asyncio.ensure_future(batcher(1))]
@@ -124,5 +126,5 @@ async def test_closed_batcher_leaves_nobody_waiting() -> None:
     calls.append(asyncio.ensure_future(batcher(2)))
     await asyncio.sleep(0)
     await batcher.close()
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [asyncio.CancelledError] * 2
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 2

@@ -1,4 +1,4 @@
-"""How long the indexes may take, and what operations do meanwhile."""
+"""Index builds have a bound of their own, and operations wait for them within theirs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMEOUT_S = 0.5
 
 @pytest.fixture
 def unprepared_store(io_loop: IOLoop, mongo_uri: str, open_store: OpenStore) -> Iterator[MongoStore]:
-    """Each of its indexes takes longer than an operation may."""
+    """A store of which each index takes longer to build than the bound on an operation."""
     io_loop.run_sync(lambda: block_commands(mongo_uri, "createIndexes", times=1_000, block_s=2 * TIMEOUT_S))
     yield open_store(timeout_s=TIMEOUT_S)
     io_loop.run_sync(lambda: fail_commands(mongo_uri, mode={"times": 0}))
@@ -37,15 +37,15 @@ async def is_ready(store: MongoStore) -> bool:
 
 @pytest.mark.gen_test
 async def test_indexes_may_take_longer_than_an_operation(unprepared_store: MongoStore) -> None:
-    """Broken off by the bound of operations they would never be there: whoever began anew would be as slow."""
+    """Under the bound on operations a slow build would be cancelled, begun anew and cancelled again, without end."""
     asked_at = time.monotonic()
     with pytest.raises(StorageUnavailable):
         await unprepared_store.find(a_url())
-    assert time.monotonic() - asked_at < 5, "what needs them waits no longer than an operation may"
+    assert time.monotonic() - asked_at < 5, "an operation that needs them ends within its own bound"
     await wait_until_async(lambda: is_ready(unprepared_store), 15)
 
 
-def test_index_that_takes_far_too_long_is_begun_anew(
+def test_index_build_over_its_bound_is_begun_anew(
     io_loop: IOLoop, mongo_uri: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "INDEX_BUILD_S", TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Captures and failures → BSON → the same again, whatever an origin has put into them."""
+"""Captures and failures survive the way to BSON and back, whatever an origin has put into them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tornado.ioloop import IOLoop
 
-from metadata_inventory.model.capture import Capture
+from metadata_inventory.model.capture import Capture, Exchange, Response
 from metadata_inventory.model.record import Entry, Status, StoredFailure
 from metadata_inventory.storage.documents import capture_fields, failure_fields, to_entry
-from metadata_inventory.storage.mongo import UNSENDABLE, MongoStore
+from metadata_inventory.storage.mongo import MongoStore
+from metadata_inventory.storage.writes import UNSENDABLE
 from tests.support.builders import FETCHED_AT, a_claim, a_failure, a_lease, a_url
 
 STORED_FAILURE = StoredFailure(failure=a_failure(), attempts=1, retry_at=FETCHED_AT, policy="")
-# What a database may take for a key, an operator, an expression, an end or a type of its own.
+# Texts that a database may take for a key, an operator, an expression, an end or a type.
 ODD_TEXTS = ["", "$set", "$$ROOT", "a.b", ".", "\0", "a\0b", "_id", "{$oid: 1}", "\ufeff", "\u2028", "\U0001f30d"]
 TEXTS = st.sampled_from(ODD_TEXTS) | st.text(max_size=8)
 INSTANTS = st.datetimes(timezones=st.just(UTC)).map(
@@ -39,7 +40,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
-    """Whatever the annotation allows: a new field of a capture is tested as soon as it is there."""
+    """Every value that the annotation allows. So a new field of a capture is tested as soon as it exists."""
     if kind in PLAIN:
         return PLAIN[kind]
     if get_origin(kind) is Literal:
@@ -54,14 +55,20 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(list(kind))
 
 
-CAPTURES, FAILURES = values(Capture), values(StoredFailure)
+def with_final_response(capture: Capture, exchange: Exchange, response: Response) -> Capture:
+    return replace(capture, exchanges=(*capture.exchanges, replace(exchange, response=response)))
+
+
+CAPTURES = st.builds(with_final_response, values(Capture), values(Exchange), values(Response))
+FAILURES = values(StoredFailure)
+URL = a_url()
 
 
 def round_trip(capture: Capture | None, failure: StoredFailure | None) -> Entry:
     document = {
-        "_id": "0" * 64,
-        "url": "u",
-        "normalized_url": "u",
+        "_id": URL.id,
+        "url": URL.href,
+        "normalized_url": URL.href,
         "status": Status.COMPLETE.value,
         "revision": 1,
         "requested_at": FETCHED_AT,
@@ -93,7 +100,7 @@ def test_database_keeps_what_a_document_can_hold(io_loop: IOLoop, store: MongoSt
     @settings(derandomize=True, deadline=None, max_examples=20, database=None, phases=[Phase.generate])
     @given(CAPTURES, FAILURES)
     def check(capture: Capture, failure: StoredFailure) -> None:
-        # What is stored apart is read apart, which this length decides.
+        # This length decides whether the content is read together with the document.
         whole = replace(capture, body=replace(capture.body, stored_length=len(capture.content)))
         io_loop.run_sync(lambda: _is_kept(store, whole, failure))
 

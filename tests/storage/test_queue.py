@@ -1,4 +1,4 @@
-"""The queue as operators see it, on the real server."""
+"""The contract of QueueStore, kept by MongoQueue on a real server."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def leave_failed(store: MongoStore, code: FailureCode, *, captured: bool =
 
 
 @pytest.mark.gen_test
-async def test_empty_queue_is_told_so(queue: MongoQueue) -> None:
+async def test_empty_queue_has_no_jobs(queue: MongoQueue) -> None:
     state = await queue.state(leases=10)
     assert (state.waiting, state.running, state.retrying, state.abandoned) == (
         QueueDepth(),
@@ -57,9 +57,11 @@ async def test_empty_queue_is_told_so(queue: MongoQueue) -> None:
 
 
 @pytest.mark.gen_test
-async def test_each_job_is_counted_in_its_state(store: MongoStore, hasty_store: MongoStore, queue: MongoQueue) -> None:
+async def test_each_job_is_counted_in_its_state(
+    store: MongoStore, short_lease_store: MongoStore, queue: MongoQueue
+) -> None:
     abandoned = a_url()
-    await hasty_store.claim(a_claim(abandoned, a_lease(abandoned)))
+    await short_lease_store.claim(a_claim(abandoned, a_lease(abandoned)))
     waiting = await store.claim(a_claim(a_url()))
     await store.claim(a_claim(a_url()))
     running = [a_lease(a_url(), "node-7") for _ in range(3)]
@@ -90,7 +92,7 @@ async def test_failed_ones_are_put_back_by_code(store: MongoStore, queue: MongoQ
     kept = await leave_failed(store, FailureCode.DNS_ERROR, captured=True)
     lost = await leave_failed(store, FailureCode.WORKER_LOST)
     assert await queue.requeue(["dns_error"], 10, None) == (2, False)
-    assert await queue.requeue(["dns_error"], 10, None) == (0, False), "what is owed already is not put back again"
+    assert await queue.requeue(["dns_error"], 10, None) == (0, False), "a job that is owed is not requeued"
     await wait_until_async(lambda: due(store), timeout_s=5)
     assert {entry.id for entry in await due(store)} == {dns.id, kept.id}
     entries = [await store.find(url) for url in (dns, kept, lost)]
@@ -117,7 +119,7 @@ async def test_only_what_failed_before_is_put_back(store: MongoStore, queue: Mon
 
 
 class Overtaken(MongoQueue):
-    """Another one puts back what this one has found."""
+    """Another program requeues what this one has found, before it does."""
 
     async def _put_back(self, urls: Sequence[NormalizedUrl], *, more: bool) -> tuple[int, bool]:
         await super()._put_back(urls, more=more)
@@ -125,15 +127,15 @@ class Overtaken(MongoQueue):
 
 
 @pytest.mark.gen_test
-async def test_more_may_be_left_although_another_one_was_faster(store: MongoStore) -> None:
+async def test_more_may_be_left_although_another_program_was_first(store: MongoStore) -> None:
     for _ in range(3):
         await leave_failed(store, FailureCode.DNS_ERROR)
     assert await Overtaken(store.connection).requeue([], 2, None) == (0, True)
 
 
 @pytest.mark.gen_test
-async def test_slow_database_is_given_a_part(store: MongoStore) -> None:
-    """The bound is over after the first write, which is carried out all the same."""
+async def test_slow_database_gets_one_slice(store: MongoStore) -> None:
+    """The bound is over at the start, so only the first slice is written."""
     store.connection.timeout_s = 0.0
     queue = MongoQueue(store.connection)
     store.connection.timeout_s = 5.0
@@ -143,7 +145,7 @@ async def test_slow_database_is_given_a_part(store: MongoStore) -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_waits_for_its_next_attempt_takes_a_place(store: MongoStore, queue: MongoQueue) -> None:
+async def test_job_that_waits_for_its_next_attempt_takes_a_place(store: MongoStore, queue: MongoQueue) -> None:
     failed, retried = await leave_failed(store, FailureCode.DNS_ERROR), a_url()
     lease = a_lease(retried)
     await store.claim(a_claim(retried, lease))

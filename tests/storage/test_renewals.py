@@ -1,4 +1,4 @@
-"""Leases are renewed whatever else the database is busy with."""
+"""Renewals wait neither for outcomes nor for reads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.failpoints import block_commands
 @pytest.mark.gen_test
 @pytest.mark.parametrize("command", ["update", "find"])
 async def test_renewal_waits_for_nothing_else(store: MongoStore, mongo_uri: str, command: str) -> None:
-    """A command of an outcome is blocked; when it is another one's, since the server is shared, that is tried again."""
+    """Blocks one command of an outcome. On the shared server it may hit another test's: then the test tries again."""
     for _ in range(5):
         kept, written = a_lease(a_url()), a_lease(a_url())
         claimed, _ = await asyncio.gather(*(store.claim(a_claim(lease.url, lease)) for lease in (kept, written)))
         await block_commands(mongo_uri, command, times=1, block_s=3.0)
         writing = asyncio.ensure_future(store.complete(written, a_capture(written.url)))
-        for _ in range(3):  # answered after the outcome was sent, most likely; when it was not, once more
+        for _ in range(3):  # reads that most likely end after the outcome was sent
             await store.find(written.url)
         assert await store.renew([kept]) == {kept.token: True}
         answered_first = not writing.done()
@@ -33,4 +33,4 @@ async def test_renewal_waits_for_nothing_else(store: MongoStore, mongo_uri: str,
         assert renewed.job.due_at > claimed.job.due_at
         if answered_first:
             return
-    raise AssertionError("it was never answered while a write was under way")
+    raise AssertionError("no renewal was answered while a write was under way")

@@ -1,4 +1,4 @@
-"""The contract of RecordStore and ClaimStore, held by MongoStore on a real server."""
+"""The contract of RecordStore and ClaimStore, kept by MongoStore on a real server."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ async def test_job_without_lease_waits_for_any_node(store: MongoStore) -> None:
 
 @pytest.mark.gen_test
 async def test_expired_lease_is_taken_over_and_the_late_holder_changes_nothing(
-    hasty_store: MongoStore, store: MongoStore
+    short_lease_store: MongoStore, store: MongoStore
 ) -> None:
     url = a_url()
     late, next_one = a_lease(url), a_lease(url, "node-2")
-    await hasty_store.claim(a_claim(url, late))
+    await short_lease_store.claim(a_claim(url, late))
     await wait_until_async(lambda: due(store), timeout_s=5)
     taken = await store.claim(a_claim(url, next_one, known_settled=""))
     assert taken.job is not None
@@ -125,10 +125,10 @@ async def test_expired_lease_is_taken_over_and_the_late_holder_changes_nothing(
 
 
 @pytest.mark.gen_test
-async def test_renewed_lease_does_not_run_out(hasty_store: MongoStore, store: MongoStore) -> None:
+async def test_renewed_lease_does_not_run_out(short_lease_store: MongoStore, store: MongoStore) -> None:
     url = a_url()
     lease = a_lease(url)
-    before = await hasty_store.claim(a_claim(url, lease))
+    before = await short_lease_store.claim(a_claim(url, lease))
     assert await store.renew([lease]) == {lease.token: True}
     after = await found(store.find(url))
     assert before.job is not None
@@ -291,10 +291,10 @@ async def test_body_too_large_for_a_document_is_whole(store: MongoStore) -> None
 
 
 @pytest.mark.gen_test
-async def test_each_lease_that_ran_out_is_counted(hasty_store: MongoStore, store: MongoStore) -> None:
+async def test_each_lease_that_ran_out_is_counted(short_lease_store: MongoStore, store: MongoStore) -> None:
     url = a_url()
     for losses in range(3):
-        entry = await hasty_store.claim(a_claim(url, a_lease(url), known_settled="" if losses else None))
+        entry = await short_lease_store.claim(a_claim(url, a_lease(url), known_settled="" if losses else None))
         assert entry.job is not None
         assert (entry.job.losses, entry.job.attempts) == (losses, 0)
         await wait_until_async(lambda: due(store), timeout_s=5)
@@ -313,7 +313,7 @@ async def test_job_that_is_given_back_has_not_settled(store: MongoStore) -> None
 
 
 @pytest.mark.gen_test
-async def test_due_jobs_can_be_read_on(store: MongoStore) -> None:
+async def test_due_jobs_are_read_page_by_page(store: MongoStore) -> None:
     urls = [a_url() for _ in range(4)]
     for url in urls:
         await store.claim(a_claim(url))
@@ -327,7 +327,7 @@ async def test_due_jobs_can_be_read_on(store: MongoStore) -> None:
 
 
 @pytest.mark.gen_test
-async def test_jobs_due_at_one_instant_are_read_on_and_hosts_can_be_left_out(store: MongoStore) -> None:
+async def test_jobs_due_at_one_instant_are_read_page_by_page_and_without_some_hosts(store: MongoStore) -> None:
     full = [normalize(f"https://full.example/{number}") for number in range(5)]
     others = [a_url() for _ in range(3)]
     for url in [*full, *others]:
@@ -343,7 +343,7 @@ async def test_jobs_due_at_one_instant_are_read_on_and_hosts_can_be_left_out(sto
 
 
 @pytest.mark.gen_test
-async def test_body_that_was_replaced_is_not_mistaken(store: MongoStore) -> None:
+async def test_body_of_a_replaced_capture_is_not_found(store: MongoStore) -> None:
     url = a_url()
     entries = []
     for size in (MAX_GROUPED_BYTES + 1, MAX_GROUPED_BYTES + 2):

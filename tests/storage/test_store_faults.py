@@ -1,4 +1,4 @@
-"""What the store makes of a bad operation, a bad document, and a database that fails or is away."""
+"""The store with operations that cannot be sent, and with a database that fails or is away."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metadata_inventory.model.capture import Header
 from metadata_inventory.model.record import Entry
 from metadata_inventory.storage.embedded.database import EmbeddedDatabase
 from metadata_inventory.storage.mongo import MongoStore
-from tests.storage.conftest import OpenStore, due
+from tests.storage.conftest import OpenStore
 from tests.support.builders import a_capture, a_claim, a_failure, a_lease, a_policy, a_url
 from tests.support.failpoints import block_commands, fail_commands
 from tests.support.waiting import wait_until_async
@@ -69,17 +69,8 @@ async def test_capture_too_large_for_a_document_fails_alone(store: MongoStore) -
 
 
 @pytest.mark.gen_test
-async def test_document_that_cannot_be_read_hides_no_other(store: MongoStore) -> None:
-    odd, url = a_url(), a_url()
-    await store.claim(a_claim(odd))
-    await store._records.update_one({"_id": odd.id}, {"$set": {"status": "of a later version"}})
-    await store.claim(a_claim(url))
-    assert [entry.id for entry in await due(store)] == [url.id]
-
-
-@pytest.mark.gen_test
 async def test_lease_that_cannot_be_renewed_costs_no_other_its_own(store: MongoStore) -> None:
-    """The server is never given the first one: BSON has no lone surrogates."""
+    """The first renewal cannot be sent: BSON has no lone surrogates."""
     unsendable = replace(a_url(), href="https://example.com/\ud800")
     url = a_url()
     lease = a_lease(url)
@@ -99,11 +90,11 @@ async def test_check_reads_and_writes(store: MongoStore) -> None:
 
 
 @pytest.fixture
-def impatient_store(open_store: OpenStore) -> MongoStore:
+def short_bound_store(open_store: OpenStore) -> MongoStore:
     return open_store(timeout_s=0.5)
 
 
-# What a primary answers while it becomes another one, or ends; and what it says when the others are behind.
+# Errors of a primary that steps down or ends, and of a write that too few other nodes have.
 UNKNOWN: dict[str, dict[str, Any]] = {
     "cut off": {"closeConnection": True},
     "not the primary": {"errorCode": 10107},
@@ -132,7 +123,7 @@ async def test_write_that_was_not_answered_is_repeated(
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("code", [10107, 11602])
-async def test_read_that_a_change_of_the_primary_broke_off_is_repeated(
+async def test_read_that_a_change_of_the_primary_interrupted_is_repeated(
     store: MongoStore, mongo_uri: str, code: int
 ) -> None:
     url = a_url()
@@ -144,22 +135,22 @@ async def test_read_that_a_change_of_the_primary_broke_off_is_repeated(
 
 @pytest.mark.gen_test
 async def test_write_that_is_never_confirmed_is_an_error_within_the_bound(
-    impatient_store: MongoStore, mongo_uri: str
+    short_bound_store: MongoStore, mongo_uri: str
 ) -> None:
-    await impatient_store.check()
+    await short_bound_store.check()
     error = {"code": 64, "errmsg": "made up"}
     await fail_commands(mongo_uri, "update", mode={"times": 1_000}, writeConcernError=error)
     try:
         with pytest.raises(StorageUnavailable):
             async with asyncio.timeout(5):
-                await impatient_store.claim(a_claim(a_url()))
+                await short_bound_store.claim(a_claim(a_url()))
     finally:
         await fail_commands(mongo_uri, "update", mode={"times": 0})
 
 
 @pytest.mark.gen_test
-async def test_write_that_lands_after_it_was_given_up_is_a_lease(impatient_store: MongoStore, mongo_uri: str) -> None:
-    store = impatient_store
+async def test_claim_that_lands_after_the_bound_is_a_lease(short_bound_store: MongoStore, mongo_uri: str) -> None:
+    store = short_bound_store
     await store.check()
     url = a_url()
     lease = a_lease(url)

@@ -1,4 +1,4 @@
-"""Captures that are to be tried again: served meanwhile, and what the next attempt knows of them."""
+"""Captures that are collected again: they are served meanwhile, and the next attempt knows how full they are."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ async def test_unfinished_capture_is_served_and_its_job_waits_for_the_next_attem
     await store.claim(a_claim(url, again, known_settled=ANY, run_now=True))
     held = await found(store.find(url))
     assert held.job is not None
-    assert (held.job.token, held.job.kept) == (again.token, None), "who asks now gets what this collection brings"
+    assert (held.job.token, held.job.kept) == (again.token, None), (
+        "a caller who asks now gets what this collection brings"
+    )
     done = await found(store.complete(again, capture))
     assert (done.revision, done.job) == (2, None)
 
 
 @pytest.mark.gen_test
-async def test_what_was_kept_is_known_to_the_next_attempt(store: MongoStore) -> None:
+async def test_next_attempt_knows_the_fullness_of_the_kept_capture(store: MongoStore) -> None:
     url = a_url()
     first, second = a_lease(url), a_lease(url)
     await store.claim(a_claim(url, first))
@@ -56,7 +58,7 @@ async def test_what_was_kept_is_known_to_the_next_attempt(store: MongoStore) -> 
 
 
 @pytest.mark.gen_test
-async def test_large_capture_can_be_unfinished_too(store: MongoStore) -> None:
+async def test_large_capture_may_be_unfinished(store: MongoStore) -> None:
     url = a_url()
     lease = a_lease(url)
     await store.claim(a_claim(url, lease))

@@ -1,7 +1,7 @@
-"""The data directory of the embedded database, and the lock that keeps a second program out of it.
+"""The data directory of the embedded database, and the lock that lets one program at a time use it.
 
 The lock is flock(2) on `<directory>/lock`. It belongs to the open file, not to a process: a child that inherits the
-descriptor keeps the lock held when its parent is killed. The file holds the process id of who took it, for the message.
+descriptor keeps the lock held when its parent is killed. The file holds the process id of the holder, for messages.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 Cancelled = Callable[[], bool]
 
 POLL_S = 0.02
-# The database of a service that was killed is gone in a moment; this is for a machine under load.
-ORPHAN_PATIENCE_S = 5.0
-# The process that took the lock lives: most likely the service was started twice, and people wait for the message.
-HOLDER_PATIENCE_S = 1.0
+# How long to wait for the lock when the process that took it is gone: its database ends in a moment, later under load.
+ORPHAN_WAIT_S = 5.0
+# How long when that process lives: most likely the service was started twice, and somebody waits for the message.
+HOLDER_WAIT_S = 1.0
 
 
 class DataDirectory:
@@ -34,7 +34,7 @@ class DataDirectory:
         self.fd: int | None = None
 
     def lock(self, cancelled: Cancelled) -> int:
-        """Take the directory, making it when absent; the lock's descriptor. Does nothing when it is ours already.
+        """Lock the directory, after making it when absent. Returns the lock's descriptor. Harmless when repeated.
 
         Raises DataDirectoryInUse after waiting some seconds for a holder that may be about to end; InvalidSettings
         when the directory cannot be used; EmbeddedDatabaseFailed soon after `cancelled` turned true.
@@ -46,7 +46,7 @@ class DataDirectory:
             except OSError as error:
                 raise InvalidSettings(f"The data directory {self.path} cannot be used: {error.strerror}.") from error
             try:
-                self._await(fd, cancelled)
+                self._wait_for_lock(fd, cancelled)
                 os.ftruncate(fd, 0)
                 os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
             except BaseException:
@@ -56,39 +56,40 @@ class DataDirectory:
         return self.fd
 
     def release(self) -> None:
-        """Let go of it. Harmless when repeated."""
+        """Unlock the directory. Harmless when repeated."""
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
 
-    def _await(self, fd: int, cancelled: Cancelled) -> None:
+    def _wait_for_lock(self, fd: int, cancelled: Cancelled) -> None:
         began_at = time.monotonic()
-        told = False
+        logged = False
         while True:
             try:
                 return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
-                patience_s = HOLDER_PATIENCE_S if _lives(holder) else ORPHAN_PATIENCE_S
-                if time.monotonic() - began_at > patience_s:
+                longest_s = HOLDER_WAIT_S if _is_running(holder) else ORPHAN_WAIT_S
+                if time.monotonic() - began_at > longest_s:
                     raise DataDirectoryInUse(
                         f"The data directory {self.path} is in use by another program (process {holder or 'unknown'}). "
-                        "Stop that one, choose another directory with --data-dir, or set MONGO_URI."
+                        "Stop that program, choose another directory with --data-dir, or set MONGO_URI."
                     ) from error
             raise_if(cancelled)
-            if not told:
-                log.info("waiting for process %s to let go of %s", holder or "unknown", self.path)
-                told = True
+            if not logged:
+                log.info("waiting for process %s to release %s", holder or "unknown", self.path)
+                logged = True
             time.sleep(POLL_S)
 
 
 def raise_if(cancelled: Cancelled) -> None:
+    """Raises EmbeddedDatabaseFailed when the start was cancelled."""
     if cancelled():
         raise EmbeddedDatabaseFailed("The start was interrupted.")
 
 
-def _lives(holder: str) -> bool:
-    # Our own id: it was written in another container, where ids begin anew, and says nothing.
+def _is_running(holder: str) -> bool:
+    # Our own id was written in another container, where ids begin anew, and says nothing.
     if not holder.isascii() or not holder.isdigit() or int(holder) in (0, os.getpid()):
         return False
     try:

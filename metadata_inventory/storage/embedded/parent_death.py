@@ -1,12 +1,12 @@
-"""The parent-death watch of a program that is not ours: `python -m` this module `--parent PID -- PROGRAM ARGUMENT…`.
+"""Runs a program under a parent-death watch: `python -m` this module `--parent PID -- PROGRAM ARGUMENT…`.
 
-Asks the kernel to kill this process when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG), then turns into
-the program by exec, which keeps that wish, the process id and the inherited descriptors. SIGKILL and not SIGTERM: the
-parent was killed itself and nobody is left to see that a gentle end takes place; what the database acknowledged is on
-disk already. It is the starting *thread* that counts, so the parent starts programs from its main thread.
+It asks the kernel to kill this process when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG), and then
+becomes the program by exec, which keeps that request, the process id and the inherited descriptors. The signal is
+SIGKILL: the parent was killed itself, so nobody is left to see a gentle end through, and what the database acknowledged
+is on disk already. The *thread* that started the process counts, so the parent starts programs from its main thread.
 
-Linux only. Elsewhere the program runs untethered: it is ended with the service, but outlives a service that is killed,
-and the lock that it holds keeps its data directory from being opened twice.
+Linux only. Elsewhere the program runs without the watch: it is ended with the service, but outlives a service that is
+killed, and the lock that it inherits keeps its data directory from being opened twice.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def command(program: list[str]) -> list[str]:
-    """The command that runs `program` tethered to the process that calls this."""
+    """The command that runs `program` and lets it end with the process that calls this."""
     return [
         sys.executable,
         "-m",
-        "metadata_inventory.storage.embedded.parent_death",
+        MODULE,
         "--parent",
         str(os.getpid()),
         "--",
@@ -37,19 +37,19 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["--parent", parent, "--", program, *rest]:
             if sys.platform == "linux":
-                _die_with(int(parent))
+                _end_with(int(parent))
             os.execv(program, [program, *rest])
         case _:
             sys.exit(f"usage: python -m {MODULE} --parent PID -- PROGRAM [ARGUMENT...]")
 
 
-def _die_with(parent: int) -> None:
+def _end_with(parent: int) -> None:
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != parent:  # it ended before the wish was made
+    if os.getppid() != parent:  # it ended before the kernel was asked
         sys.exit(1)
 
 

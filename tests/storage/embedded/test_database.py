@@ -22,9 +22,9 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from metadata_inventory.errors import DataDirectoryInUse, EmbeddedDatabaseFailed, InvalidSettings
-from metadata_inventory.storage.embedded import data_directory
-from metadata_inventory.storage.embedded import database as module
+from metadata_inventory.storage.embedded import data_directory, server
 from metadata_inventory.storage.embedded.database import EmbeddedDatabase
+from metadata_inventory.storage.embedded.password import keep_password, read_password
 from tests.support.running import alive, environment
 from tests.support.waiting import GONE_S, wait_until
 
@@ -39,9 +39,9 @@ def database(tmp_path: Path) -> Iterator[EmbeddedDatabase]:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For two programs played in one process: a lock that names the own process is waited for like an orphan's."""
-    monkeypatch.setattr(data_directory, "ORPHAN_PATIENCE_S", 0.3)
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that play two programs in one process: a lock that names our own process counts as an orphan's."""
+    monkeypatch.setattr(data_directory, "ORPHAN_WAIT_S", 0.3)
 
 
 def client(database: EmbeddedDatabase) -> MongoClient[dict[str, Any]]:
@@ -76,7 +76,7 @@ def test_replacement_of_a_killed_database_has_its_port_and_data(database: Embedd
         database.process.wait()
         database.spawn()
         assert database.uri == uri
-        wait_until(lambda: module._listens(database.port), 20)
+        wait_until(lambda: server.listens(database.port), 20)
         assert connection.t.things.find_one() == {"_id": 1}
 
 
@@ -96,7 +96,7 @@ def test_stop_needs_no_killing_with_clients_connected_or_without(database: Embed
 
 
 def test_stop_repeats_a_signal_that_was_not_noticed(database: EmbeddedDatabase) -> None:
-    """SecantusDB loses one in thirty or so; a program that passes over the first one stands for it here."""
+    """SecantusDB misses about one in thirty. A program that ignores the first one stands for it here."""
     program = (
         "import signal, socket, sys\n"
         "signals = []\n"
@@ -106,13 +106,13 @@ def test_stop_repeats_a_signal_that_was_not_noticed(database: EmbeddedDatabase) 
         "while True:\n"
         "    listening.accept()[0].close()\n"
     )
-    deaf = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
-    assert deaf.stdout is not None
-    database.port = int(deaf.stdout.readline())
-    database.process = deaf
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    database.port = int(process.stdout.readline())
+    database.process = process
     database.stop(grace_s=20)
-    assert deaf.returncode == 0
-    deaf.stdout.close()
+    assert process.returncode == 0
+    process.stdout.close()
 
 
 def test_stop_is_harmless_when_repeated_or_never_started(database: EmbeddedDatabase) -> None:
@@ -136,7 +136,7 @@ def test_a_configuration_file_that_lies_about_is_not_read(
     database.start()
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_wait")
 def test_second_program_on_the_directory_is_told_who_has_it(database: EmbeddedDatabase) -> None:
     database.lock()
     second = EmbeddedDatabase(database.data_dir)
@@ -145,7 +145,7 @@ def test_second_program_on_the_directory_is_told_who_has_it(database: EmbeddedDa
     assert second.process is None
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_wait")
 def test_lock_is_held_for_as_long_as_the_database_lives(database: EmbeddedDatabase) -> None:
     database.start()
     process = database.process
@@ -174,14 +174,14 @@ def test_directory_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> Non
         EmbeddedDatabase(tmp_path / "file" / "data").start()
 
 
-def test_another_port_is_tried_when_somebody_was_quicker(
+def test_another_port_is_tried_when_another_program_took_the_first(
     database: EmbeddedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server((module.HOST, 0)) as quicker:
-        taken, choose = [quicker.getsockname()[1]], module._choose_port
-        monkeypatch.setattr(module, "_choose_port", lambda: taken.pop() if taken else choose())
+    with socket.create_server((server.HOST, 0)) as other:
+        taken, choose = [other.getsockname()[1]], server.choose_port
+        monkeypatch.setattr(server, "choose_port", lambda: taken.pop() if taken else choose())
         database.start()
-        assert database.port != quicker.getsockname()[1]
+        assert database.port != other.getsockname()[1]
 
 
 def test_database_that_cannot_start_says_why_and_leaves_nothing(database: EmbeddedDatabase) -> None:
@@ -223,7 +223,7 @@ def test_fail_points_are_there_for_tests_only(tmp_path: Path, allowed: bool) -> 
         database.stop(grace_s=0)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the tether is PR_SET_PDEATHSIG")
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death watch is PR_SET_PDEATHSIG")
 def test_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
@@ -253,10 +253,10 @@ def test_database_asks_for_the_password_that_its_owner_alone_may_read(database: 
         connection.t.things.insert_one({"_id": 1})
         users = connection.admin.command("usersInfo")["users"]
         assert [user["user"] for user in users] == ["inventory"]
-    stranger: MongoClient[dict[str, Any]]
+    other: MongoClient[dict[str, Any]]
     for credentials in ("", "inventory:wrong@", f"other:{password}@"):
-        with MongoClient(f"mongodb://{credentials}127.0.0.1:{database.port}/?directConnection=true") as stranger:
-            for attempt in (stranger.t.things.find_one, stranger.list_database_names):
+        with MongoClient(f"mongodb://{credentials}127.0.0.1:{database.port}/?directConnection=true") as other:
+            for attempt in (other.t.things.find_one, other.list_database_names):
                 with pytest.raises(OperationFailure):
                     attempt()
     assert password not in database.log_file.read_text()
@@ -265,18 +265,18 @@ def test_database_asks_for_the_password_that_its_owner_alone_may_read(database: 
 
 
 def test_password_is_written_into_no_file_that_lay_there(database: EmbeddedDatabase, tmp_path: Path) -> None:
-    """Neither a file that others may read, nor where a link leads; nor is a start that was cut off one."""
+    """Neither into a file that others can read, nor to where a link leads."""
     database.data_dir.mkdir()
     unfinished = database.password_file.with_suffix(".unfinished")
     unfinished.touch()
     unfinished.chmod(0o666)
     with unfinished.open() as held_by_another:
-        database._keep_password("first")
+        keep_password(database.password_file, "first")
         assert stat.S_IMODE(database.password_file.stat().st_mode) == 0o600
         assert held_by_another.read() == ""
     (tmp_path / "elsewhere").touch()
     unfinished.symlink_to(tmp_path / "elsewhere")
-    database._keep_password("second")
+    keep_password(database.password_file, "second")
     assert (tmp_path / "elsewhere").read_text() == ""
     assert database.password_file.read_text() == "second"
     assert not database.password_file.is_symlink()
@@ -290,13 +290,13 @@ def test_password_file_that_others_may_use_is_made_private_and_that_is_told(
     file = tmp_path / "database.password"
     file.write_text("secret-needle\n")
     file.chmod(mode)
-    assert module._read_password(file) == "secret-needle"
+    assert read_password(file) == "secret-needle"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "others could read or change" in record.message
     assert "needle" not in record.message
-    assert module._read_password(file) == "secret-needle"
+    assert read_password(file) == "secret-needle"
     assert len(caplog.records) == 1  # told once
 
 
@@ -325,7 +325,7 @@ def test_password_file_of_another_user_is_refused_and_nothing_is_started(databas
 
 
 class Intruded(EmbeddedDatabase):
-    """Another user of the machine is quick to find the port in the second in which no password is asked for."""
+    """Another user of the machine finds the port in the second in which no password is asked for."""
 
     intruders = 1
 
@@ -357,7 +357,9 @@ def test_user_that_somebody_else_made_before_there_was_a_password_stops_the_star
         other.stop(grace_s=0)
 
 
-def test_start_that_was_cut_off_before_the_password_was_kept_is_made_good(database: EmbeddedDatabase) -> None:
+def test_start_that_was_interrupted_before_the_password_was_kept_is_repaired_by_the_next(
+    database: EmbeddedDatabase,
+) -> None:
     database.start()
     with client(database) as connection:
         connection.t.things.insert_one({"_id": 1})

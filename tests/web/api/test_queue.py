@@ -19,7 +19,7 @@ from pymongo import MongoClient
 
 from metadata_inventory.model.capture import FailureCode
 from metadata_inventory.model.urls import normalize
-from metadata_inventory.storage.documents import SCHEMA_VERSION, failure_fields
+from metadata_inventory.storage.documents import failure_fields
 from tests.support.builders import a_failure, a_policy
 from tests.support.client import get, post
 from tests.support.origin import Origin
@@ -162,7 +162,6 @@ def store_failures(mongo_uri: str, database: str, count: int) -> None:
             "checked_at": failure.at,
             "unchanged_count": 0,
             "settled": "x",
-            "schema_version": SCHEMA_VERSION,
             "failure": stored,
         }
         for url in urls
