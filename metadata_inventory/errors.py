@@ -100,7 +100,7 @@ class InvalidJson(InvalidRequest):
 
 class InvalidParameter(InvalidRequest):
     code = "invalid_parameter"
-    summary = "A parameter is unknown, repeated or has a value of the wrong type."
+    summary = "A parameter is unknown or repeated, or its value does not fit."
 
 
 class UnsupportedMediaType(InvalidRequest):
@@ -199,7 +199,7 @@ class QueueFull(Unavailable):
     """The backlog is full. Nothing was stored."""
 
     code = "queue_full"
-    summary = "Too many collections are waiting."
+    summary = "As many collections wait as the setting queue_limit allows."
 
 
 class RateLimited(Unavailable):
@@ -213,7 +213,7 @@ class TooManyConnections(Unavailable):
     """Sent to a new connection before anything is read from it."""
 
     code = "too_many_connections"
-    summary = "This API worker has as many connections as its limit allows."
+    summary = "This API worker has as many open connections as the setting max_connections allows."
 
 
 class CaptureTooLarge(InventoryError):

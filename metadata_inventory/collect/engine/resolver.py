@@ -84,7 +84,7 @@ class Resolver:
         self._cache: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._waiting: dict[str, _Query] = {}
         self._running: dict[str, _Query] = {}
-        self._domains: Counter[str] = Counter()
+        self._domains: Counter[str] = Counter()  # look-ups under way, by registrable domain
         self._tasks: SimpleQueue[str | None] = SimpleQueue()  # None ends a thread
         self._done: deque[tuple[str, tuple[str, ...] | OSError | UnicodeError]] = deque()
         self._threads = 0
@@ -124,11 +124,22 @@ class Resolver:
         while self._done:
             host, result = self._done.popleft()
             query = self._running.pop(host)
-            self._domains[_domain(host)] -= 1
+            self._leave(_domain(host))
             resolved.extend(self._conclude(query, result))
         if resolved or self._waiting:
             self._begin_look_ups()
         return resolved
+
+    @property
+    def busy_domains(self) -> frozenset[str]:
+        """The registrable domains of the look-ups under way."""
+        return frozenset(self._domains)
+
+    def _leave(self, domain: str) -> None:
+        """One look-up fewer. A domain without any is forgotten: there is no end of domains."""
+        self._domains[domain] -= 1
+        if not self._domains[domain]:
+            del self._domains[domain]
 
     def _conclude(
         self, query: _Query, result: tuple[str, ...] | OSError | UnicodeError

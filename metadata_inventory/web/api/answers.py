@@ -13,27 +13,29 @@ from metadata_inventory.clock import now
 from metadata_inventory.model.capture import Capture
 from metadata_inventory.model.record import Entry
 from metadata_inventory.model.view import build_pending
-from metadata_inventory.web.api.representation import choose_fields, encode_record, etag, run_aside
+from metadata_inventory.web.api.representation import encode_record, etag, run_aside
 from metadata_inventory.web.http.handler import BaseHandler
 from metadata_inventory.web.http.preferences import read_wait_preference
 from metadata_inventory.web.http.problem import build_problem, status_of_failure
 
 
 class EntryHandler(BaseHandler):
-    async def answer(self, entry: Entry, fields: str, cache_status: str, status: int = 200) -> None:
+    async def answer(self, entry: Entry, names: frozenset[str], cache_status: str, status: int = 200) -> None:
         """Answer with the record, the pending job or the stored failure; `status` is that of a record.
 
+        `names` are the fields of the record to answer with (`representation.choose_fields`).
         `cache_status` is the part of the Cache-Status header behind our name (RFC 9211).
         """
         if entry.capture is not None:
-            await self._answer_record(entry, entry.capture, fields, cache_status, status)
+            await self._answer_record(entry, entry.capture, names, cache_status, status)
         elif entry.job is not None:
             self.answer_pending(entry, cache_status)
         else:
             self.answer_failure(entry)
 
-    async def _answer_record(self, entry: Entry, capture: Capture, fields: str, cache_status: str, status: int) -> None:
-        names = choose_fields(fields)
+    async def _answer_record(
+        self, entry: Entry, capture: Capture, names: frozenset[str], cache_status: str, status: int
+    ) -> None:
         self._set_cache_status(cache_status)
         self.set_header("ETag", etag(entry, names))
         self.set_header("Cache-Control", "no-cache")
@@ -42,7 +44,7 @@ class EntryHandler(BaseHandler):
         content = await self.services.inventory.content(entry) if "page_source" in names else b""
         if content is None:  # a newer capture has just replaced this one, and its body with it
             newer = await self.services.inventory.read(entry.id, wait_s=0)
-            await self.answer(newer, fields, cache_status, status)
+            await self.answer(newer, names, cache_status, status)
             return
         self.set_header("Last-Modified", format_datetime(capture.fetched_at, usegmt=True))
         self.set_header("Age", str(max(0, int((now() - capture.fetched_at).total_seconds()))))

@@ -10,6 +10,7 @@ from metadata_inventory import errors
 from metadata_inventory.access.keys import Scope
 from metadata_inventory.model.view import Pending, Record
 from metadata_inventory.web.api.answers import EntryHandler, record_path
+from metadata_inventory.web.api.representation import choose_fields
 from metadata_inventory.web.http.operation import Answer, Operation, operation
 from metadata_inventory.web.http.preferences import MAX_WAIT_S
 
@@ -74,6 +75,7 @@ class MetadataHandler(EntryHandler):
         )
     )
     async def get(self, query: LookUpQuery) -> None:
+        names = choose_fields(query.fields)  # before anything is started for a request that is refused
         found = await self.services.inventory.look_up(
             query.url,
             max_age_s=query.max_age,
@@ -82,7 +84,7 @@ class MetadataHandler(EntryHandler):
             permit=self.permit_work,
         )
         cache_status = "hit" if found.hit else "fwd=uri-miss"
-        await self.answer(found.entry, query.fields, f"{cache_status}; detail=stale" if found.stale else cache_status)
+        await self.answer(found.entry, names, f"{cache_status}; detail=stale" if found.stale else cache_status)
 
     @operation(
         Operation(
@@ -100,6 +102,7 @@ class MetadataHandler(EntryHandler):
         )
     )
     async def post(self, query: CollectQuery, body: CollectBody) -> None:
+        names = choose_fields(query.fields)
         longest_s = self.services.collect_timeout_s + STORE_S
         wait_s = min(self.wait_s(query.wait, default_s=longest_s), longest_s)
         collected = await self.services.inventory.collect(
@@ -107,14 +110,14 @@ class MetadataHandler(EntryHandler):
         )
         entry = collected.entry
         if collected.reused:
-            await self.answer(entry, query.fields, "hit")
+            await self.answer(entry, names, "hit")
         elif not collected.ended:
             self.answer_pending(entry, "fwd=method")
         elif entry.failure is not None:
             self.answer_failure(entry)
         else:
             self.set_header("Location", record_path(entry))
-            await self.answer(entry, query.fields, "fwd=method; stored", status=201)
+            await self.answer(entry, names, "fwd=method; stored", status=201)
 
 
 class RecordHandler(EntryHandler):
@@ -128,5 +131,6 @@ class RecordHandler(EntryHandler):
         )
     )
     async def get(self, query: ReadQuery, record_id: str) -> None:
+        names = choose_fields(query.fields)
         entry = await self.services.inventory.read(record_id, wait_s=self.wait_s(query.wait))
-        await self.answer(entry, query.fields, "hit")
+        await self.answer(entry, names, "hit")

@@ -61,6 +61,16 @@ def test_a_name_that_does_not_exist_is_an_error_and_not_remembered(resolver: Hel
     assert resolver.asked == ["none.test", "none.test"]
 
 
+def test_a_domain_is_forgotten_when_nothing_of_it_is_looked_up_any_more(resolver: HeldNames) -> None:
+    looking = Looking(resolver)
+    looking.names.ask("a", "slow.one.test")
+    looking.names.ask("b", "slow.two.test")
+    assert len(looking.names.busy_domains) == 2
+    resolver.let_go.set()
+    looking.take(2)
+    assert looking.names.busy_domains == frozenset()
+
+
 def test_silence_is_distinguished_from_a_server_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(host: str) -> tuple[str, ...]:
         raise socket.gaierror(socket.EAI_AGAIN, "made up")

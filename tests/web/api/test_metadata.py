@@ -380,6 +380,16 @@ async def test_fields_choose_and_leave_out(api: Api, shared_origin: Origin) -> N
 
 
 @pytest.mark.gen_test
+async def test_nothing_is_collected_for_a_request_whose_fields_are_refused(api: Api, shared_origin: Origin) -> None:
+    with a_page(shared_origin) as (path, url):
+        posted = await api.post(url, fields="nonsense")
+        looked_up = await api.get(url=url, fields="nonsense")
+        stored = await api.get(url=url, collect="false")
+        assert (posted.status, looked_up.status, stored.status) == (400, 400, 404)
+        assert shared_origin.count(path) == 0
+
+
+@pytest.mark.gen_test
 async def test_head_is_get_without_its_body(api: Api, shared_origin: Origin) -> None:
     with a_page(shared_origin) as (_, url):
         await api.collected(url)
