@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from metadata_inventory.collect.options import CollectorOptions
 from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
 from metadata_inventory.model.destinations import DestinationPolicy
 from metadata_inventory.model.urls import NormalizedUrl
-from tests.hostile.trap import ORIGIN, Trap
+from tests.hostile.trap import ORIGIN, Trap, turn
 from tests.support.origin import Origin
 
 DEADLINE_S = 20.0
@@ -112,6 +113,13 @@ class Collector:
     def close(self) -> None:
         if self._engine is not None:
             self._engine.close()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Take the turn for the web ports before the test's time starts to count (pytest-timeout's wrapper is inside)."""
+    with turn() if "trap" in getattr(item, "fixturenames", ()) else nullcontext():
+        return (yield)
 
 
 @pytest.fixture

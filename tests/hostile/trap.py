@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from metadata_inventory.model.destinations import PORTS
@@ -17,6 +18,17 @@ from metadata_inventory.service.bootstrap import read_own_addresses
 ORIGIN = "127.0.0.2"  # the one address that tests allow
 LOCK_FILE = Path(tempfile.gettempdir()) / "metadata-inventory-tests-web-ports.lock"
 INSIDE = ("127.0.0.1", "127.255.255.254", "::1")
+
+
+@contextlib.contextmanager
+def turn() -> Iterator[None]:
+    """Wait until no other test of this machine has a trap: there are five web ports in all.
+
+    The system ends the turn of a process that is no more.
+    """
+    with LOCK_FILE.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Trap:
@@ -29,9 +41,6 @@ class Trap:
         self._addresses = dict.fromkeys([*INSIDE, *(ip for ip in read_own_addresses() if "%" not in ip)])
         self._listening: dict[tuple[str, int], list[socket.socket]] = {}
         with contextlib.ExitStack() as undo:
-            # There are five web ports in all: tests that run at the same time take their turns.
-            self._turn = undo.enter_context(open(LOCK_FILE, "ab"))
-            fcntl.flock(self._turn, fcntl.LOCK_EX)
             undo.callback(self.close)
             for port in PORTS:
                 for ip in self._addresses:
@@ -82,7 +91,6 @@ class Trap:
         for socks in self._listening.values():
             for sock in socks:
                 sock.close()
-        self._turn.close()
 
     def __enter__(self) -> Trap:
         return self
