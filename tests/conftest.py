@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
+import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 
 from metadata_inventory.storage.embedded.database import EmbeddedDatabase
+from tests.support import running
 from tests.support.origin import Origin
 from tests.support.running import Service, with_database
 
@@ -17,8 +21,62 @@ from tests.support.running import Service, with_database
 # one for that, which nobody closes.
 asyncio.set_event_loop(None)
 
+# A background job or nohup starts this process with these ignored, and what it starts would ignore them as well. A
+# handler is not inherited: the program that a test starts then has them as from a shell.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
+
 # Before anything imports it: there a case's facts are held against the outcome.
 pytest.register_assert_rewrite("tests.odd.case")
+
+# The files that take longest start first, in this order: a run would else end with one process of tests that is busy.
+LONG = (
+    "tests/service/test_supervisor.py",
+    "tests/chaos/",
+    "tests/storage/embedded/",
+    "tests/service/",
+    "tests/jobs/",
+    "tests/odd/",
+    "tests/collect/pool/",
+    "tests/storage/",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start the service: those that name its class `Service`, or use a fixture that does.
+
+    A test that starts it in another way carries the marker in its source; `Service` refuses it otherwise.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and any(map(names_service, functions_of(item))):
+            item.add_marker(pytest.mark.service)
+    items.sort(key=lambda item: next((at for at, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG)))
+
+
+def functions_of(item: pytest.Function) -> Iterable[Callable[..., Any]]:
+    """The test's function, and those of all fixtures that it asks for, directly or through other fixtures."""
+    yield item.function
+    for definitions in item._fixtureinfo.name2fixturedefs.values():
+        yield definitions[-1].func
+
+
+def names_service(function: Callable[..., Any]) -> bool:
+    """Whether the function's code names the class that starts the program."""
+    function = inspect.unwrap(function)
+    code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
+    return code is not None and any(names.get(name) is Service for name in code.co_names)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let `Service` start the program for marked tests only."""
+    running.unmarked_test = "" if item.get_closest_marker("service") else item.nodeid
+    try:
+        return (yield)
+    finally:
+        running.unmarked_test = ""
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,7 @@ PLAN = LONG if os.environ.get("TEST_CHAOS") == "long" else SHORT
 SEED = os.environ.get("TEST_CHAOS_SEED") or secrets.token_hex(4)
 
 pytestmark = [
+    pytest.mark.service,
     pytest.mark.timeout(PLAN.limit_s),
     pytest.mark.skipif(sys.platform != "linux", reason="needs every address of 127.0.0.0/8"),
 ]

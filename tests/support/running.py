@@ -20,6 +20,10 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(metadata_inventory.__file__).parents[1]
 
+# The running test if it lacks the marker `service`: the marker decides under which Pythons a test runs. Set by
+# tests/conftest.py.
+unmarked_test = ""
+
 
 def environment(**more: str) -> dict[str, str]:
     """Ours without what would change the program's settings, and able to import it from any directory."""
@@ -46,6 +50,8 @@ class Service:
         path: Sequence[Path] = (),
     ) -> None:
         """`command` starts the program, `path` is put before what its processes import from."""
+        if unmarked_test:
+            raise AssertionError(f"{unmarked_test} starts the service and lacks the marker: pytest.mark.service")
         paths = os.pathsep.join(str(directory) for directory in (*path, ROOT))
         self.log_file = directory / "service.log"
         self._seen: dict[int, psutil.Process] = {}
