@@ -44,7 +44,7 @@ LONG = (
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that start the service: those that name its class `Service`, or use a fixture that does.
 
     A test that starts it in another way carries the marker in its source; `Service` refuses it otherwise.
@@ -52,7 +52,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and any(map(names_service, functions_of(item))):
             item.add_marker(pytest.mark.service)
-    items.sort(key=lambda item: next((at for at, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG)))
+    if hasattr(config, "workerinput"):  # one of several processes of tests; else the order is the caller's
+        items.sort(
+            key=lambda item: next((at for at, path in enumerate(LONG) if item.nodeid.startswith(path)), len(LONG))
+        )
 
 
 def functions_of(item: pytest.Function) -> Iterable[Callable[..., Any]]:
