@@ -29,7 +29,8 @@ from tests.mutation.mutants import Mutant, find
 from tests.mutation.selection import changed_paths, files_to_copy, modules_in, stages_for
 
 ROOT = Path(__file__).parents[2]
-LONGEST_S = 600.0  # for the tests of a module without a change
+# Tests that take longer than this without a change are left out, as are those that do not pass.
+LONGEST_S = float(os.environ.get("MUTATION_TESTS_S", "600"))
 # A mutant's tests have this many times what they take without it; who is slower hangs, and is noticed by that.
 SLOWER, AT_LEAST_S = 3.0, 30.0
 
@@ -39,7 +40,7 @@ class Verdict(StrEnum):
     HANGS = "killed by time"
     SURVIVED = "survived"
     SAME = "same meaning"
-    UNTESTED = "untested"  # its tests do not pass without a change, or there are none
+    UNTESTED = "untested"  # there are no tests, or all were left out
 
 
 class Bench:
@@ -48,6 +49,7 @@ class Bench:
     def __init__(self, directory: Path) -> None:
         self.root = directory / "checkout"
         self._scratch = directory / "scratch"
+        self._running: subprocess.Popen[bytes] | None = None
         for path in files_to_copy(ROOT):
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / path, self.root / path)
@@ -63,14 +65,19 @@ class Bench:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-        ) as process:
+        ) as self._running:
             try:
-                return process.wait(limit_s) in (0, 5)  # 5: no test was selected
+                return self._running.wait(limit_s) in (0, 5)  # 5: no test was selected
             except subprocess.TimeoutExpired:
                 return None
             finally:
-                with suppress(ProcessLookupError):  # and what the tests have left running
-                    os.killpg(process.pid, signal.SIGKILL)
+                self.stop()
+
+    def stop(self) -> None:
+        """End the tests, and what they have left running."""
+        if self._running is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._running.pid, signal.SIGKILL)
 
 
 class Trial:
@@ -101,11 +108,11 @@ class Trial:
         changed = mutant.change(source)
         if changed is None:
             return Verdict.SAME
-        stages = stages_for(mutant.module, bench.root)
-        for tests in stages:
+        verdict = Verdict.UNTESTED
+        for tests in stages_for(mutant.module, bench.root):
             took_s = self._takes(tests, bench)
             if took_s is None:
-                return Verdict.UNTESTED
+                continue
             file.write_text(changed)
             try:
                 passed = bench.passes(tests, max(AT_LEAST_S, SLOWER * took_s))
@@ -113,7 +120,8 @@ class Trial:
                 file.write_text(source)
             if not passed:
                 return Verdict.HANGS if passed is None else Verdict.KILLED
-        return Verdict.SURVIVED if stages else Verdict.UNTESTED
+            verdict = Verdict.SURVIVED
+        return verdict
 
     def _takes(self, tests: Sequence[str], bench: Bench) -> float | None:
         """Seconds that the tests take without a change; None when they do not pass."""
@@ -124,7 +132,7 @@ class Trial:
                 passed = bench.passes(tests, LONGEST_S)
                 self._known[key] = time.monotonic() - began if passed else None
                 if not passed:
-                    print(f"these do not pass without a change: {' '.join(tests)}", flush=True)
+                    print(f"left out, for without a change they fail or take too long: {' '.join(tests)}", flush=True)
             return self._known[key]
 
 
@@ -146,16 +154,24 @@ def main(paths: Sequence[str]) -> None:
     jobs = int(os.environ.get("MUTATION_JOBS", "2"))
     seed = os.environ.get("MUTATION_SEED") or secrets.token_hex(4)
     deadline = time.monotonic() + 60 * minutes
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     modules = modules_in(ROOT, paths or changed_paths(ROOT))
     if not modules:
         sys.exit(f"no module of the package differs from main, or lies at {' '.join(paths) or 'no path'}: name some")
     mutants = find(ROOT, modules, seed)
     print(f"MUTATION_SEED={seed}: {len(mutants)} mutants of {len(modules)} modules, {minutes:g} minutes")
     with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
-        trial = Trial([Bench(Path(directory, str(number))) for number in range(jobs)])
+        benches = [Bench(Path(directory, str(number))) for number in range(jobs)]
+        trial = Trial(benches)
         with ThreadPoolExecutor(jobs) as pool:
-            for future in [pool.submit(trial.judge, mutant, deadline) for mutant in mutants]:
-                future.result()
+            try:
+                for future in [pool.submit(trial.judge, mutant, deadline) for mutant in mutants]:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for bench in benches:
+                    bench.stop()
+                raise
     report(trial.verdicts)
 
 
