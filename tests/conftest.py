@@ -1,4 +1,5 @@
-"""What tests share: the database server, a real origin, and the program running as its users run it."""
+"""Fixtures that all tests share: a database server, a real origin, and the service in processes of its own. Marks and
+orders the tests."""
 
 from __future__ import annotations
 
@@ -84,7 +85,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A MongoDB: the one that TEST_MONGO_URI names, else the embedded one, started for this run."""
+    """The URI of a MongoDB server: TEST_MONGO_URI, or else an embedded database that is started for this run."""
     if uri := os.environ.get("TEST_MONGO_URI"):
         yield uri
         return
@@ -96,13 +97,13 @@ def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def database_name() -> str:
-    """A database of the test's own."""
+    """The name of a database that no other test uses."""
     return f"test_{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="session")
 def shared_origin() -> Iterator[Origin]:
-    """An origin for tests that take a path of their own each, on an address that the service reaches."""
+    """One origin for many tests, on an address that the service reaches; each test uses paths of its own."""
     with Origin(addresses=[os.environ.get("TEST_ORIGIN_ADDRESS", "127.0.0.1")]) as origin:
         yield origin
 
@@ -116,7 +117,7 @@ class ForeignService:
 
 @pytest.fixture(scope="session")
 def deployed_service(request: pytest.FixtureRequest) -> Service | ForeignService:
-    """The service that TEST_SERVICE_URL names, else the program as `service` starts it."""
+    """The service at TEST_SERVICE_URL, or else the one that the fixture `service` starts."""
     if url := os.environ.get("TEST_SERVICE_URL"):
         return ForeignService(url)
     service: Service = request.getfixturevalue("service")
@@ -125,7 +126,7 @@ def deployed_service(request: pytest.FixtureRequest) -> Service | ForeignService
 
 @pytest.fixture(scope="session")
 def service(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The program in processes of its own, allowed to dial loopback, quick to retry and long to remember failures."""
+    """The running program. It may connect to loopback, retries after 0.05 s, and stored failures answer for an hour."""
     environ = with_database(
         mongo_uri,
         INVENTORY_RETRY_BASE_S="0.05",

@@ -1,6 +1,6 @@
-"""Sockets that listen where nobody may be sent: whoever is, is counted.
+"""Listens at prohibited destinations and counts the connections and datagrams that arrive.
 
-Nothing accepts: the kernel completes a connection by itself, before `connect` returns, and keeps it until it is asked.
+Nothing has to accept a connection while a test runs: the kernel completes it before `connect` returns, and keeps it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ INSIDE = ("127.0.0.1", "127.255.255.254", "::1")
 
 @contextlib.contextmanager
 def turn() -> Iterator[None]:
-    """Wait until no other test of this machine has a trap: there are five web ports in all.
+    """Hold a lock of this machine while a test has a trap, because all traps need the same five web ports.
 
-    The system ends the turn of a process that is no more.
+    The kernel releases the lock of a process that has ended.
     """
     with LOCK_FILE.open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -34,7 +34,7 @@ def turn() -> Iterator[None]:
 class Trap:
     """A context manager. Listens for TCP and UDP on `INSIDE` and this host's own addresses, on every free web port.
 
-    `port` is one of them: there it is by its address alone that a destination is refused. It is free on `ORIGIN`.
+    `port` is one of these ports, and free on `ORIGIN`: an origin there differs from the trap by its address alone.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Trap:
         return (ip, self.port) in self._listening
 
     def sprung(self) -> list[str]:
-        """Where somebody came since the last call."""
+        """The addresses that received a connection or datagram since the last call."""
         caught = []
         for (ip, port), (tcp, udp) in self._listening.items():
             with contextlib.suppress(BlockingIOError):
@@ -77,7 +77,7 @@ class Trap:
         return caught
 
     def requests(self) -> list[bytes]:
-        """What whoever came, and has gone again, has sent."""
+        """The bytes that each closed connection has sent."""
         said = []
         for tcp, _ in self._listening.values():
             with contextlib.suppress(BlockingIOError):
