@@ -25,7 +25,7 @@ class Mutant:
     occurrence: int
 
     def change(self, source: str) -> str | None:
-        """The source with the change; None when it means the same, since only an annotation or a docstring differs."""
+        """The source with the change; None when it means the same: only an annotation differs, or the `*` of a signature."""
         changed: str | None = mutate_code(source, get_operator(self.operator)(), self.occurrence)
         return None if changed is None or _meaning(changed) == _meaning(source) else changed
 
@@ -58,7 +58,13 @@ def _mutants_of(module: str, source: str) -> Iterable[Mutant]:
 
 
 class _Meaning(ast.NodeTransformer):
-    """Leaves out what no run depends on: annotations, which all modules postpone."""
+    """Leaves out what no run depends on: annotations, which all modules postpone, and how arguments may be passed."""
+
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:
+        node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+        node.defaults = [*node.defaults, *(default for default in node.kw_defaults if default is not None)]
+        node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
+        return self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None
