@@ -50,6 +50,7 @@ def curl(command: str, base: str, page: str) -> urllib.request.Request:
     return request
 
 
+@pytest.mark.service
 def test_first_request_of_the_readme_answers_as_shown(deployed_service: Service, shared_origin: Origin) -> None:
     service = deployed_service
     page = shared_origin.url("/")

@@ -1,6 +1,6 @@
-"""The pinned packages, held against the Open Source Vulnerabilities database by pip-audit: `python -m … LIST…`.
+"""Checks the pinned packages for known vulnerabilities, by pip-audit and the OSV database: `python -m … LIST…`.
 
-A finding fails. Where the database is out of reach nothing can be found: that is said in a line, and passes.
+A finding fails. When the database cannot be reached, a line says so and the check passes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import urllib.request
 URL = "https://api.osv.dev/v1/query"
 TIMEOUT_S = 5  # for one answer of the database
 DEADLINE_S = 120  # for all of them
-# Known for years (CVE-2019-20916): who does not tell of it is no such database, but a proxy or a mirror.
+# Known for years (CVE-2019-20916): a server that does not report it is not the database but a proxy or a mirror.
 VULNERABLE = {"package": {"name": "pip", "ecosystem": "PyPI"}, "version": "19.0"}
 
 
 def find_obstacle(url: str) -> str | None:
-    """Why the database cannot be asked, None when it can."""
+    """The reason why the database cannot be reached; None when it can be."""
     question = urllib.request.Request(url, json.dumps(VULNERABLE).encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(question, timeout=TIMEOUT_S) as answer:

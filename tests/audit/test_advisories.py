@@ -1,4 +1,4 @@
-"""Whether there is an audit at all. pip-audit itself is installed for `tox run -e audit` only."""
+"""The check of the database's presence. pip-audit itself is installed for `tox run -e audit` only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that ask on while everything around them is killed, and remember what they were told."""
+"""Clients that send requests while processes are killed, and keep every acknowledged answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAILED = {502, 504}
 
 @dataclass(slots=True)
 class Known:
-    """What was acknowledged of a URL so far."""
+    """What the service has acknowledged of a URL so far."""
 
     revision: int = 0
     fetched_at: datetime = NEVER
@@ -37,7 +37,7 @@ class Known:
 
 
 class Ledger:
-    """Everything that was acknowledged, by path, and what contradicts it. Used by all clients at once."""
+    """All acknowledged answers by path, and the answers that contradict them. Safe for use by all client threads."""
 
     def __init__(self) -> None:
         self.known: dict[str, Known] = {}
@@ -48,7 +48,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     def before(self, path: str) -> tuple[int, datetime] | None:
-        """What an answer to a request that is sent now may not fall behind; None when nothing was acknowledged."""
+        """The state that an answer to a request sent now must not be older than; None when nothing was acknowledged."""
         with self._lock:
             known = self.known.get(path)
             return (known.revision, known.fetched_at) if known else None
@@ -85,10 +85,10 @@ class Ledger:
 
 
 class Clients:
-    """Threads that bring new URLs in as the killing goes on, and refresh and observe those of before meanwhile."""
+    """Threads that request new URLs while processes are killed, and refresh and read the earlier ones."""
 
     def __init__(self, urls: Mapping[str, str], base: Callable[[], str], progress: Callable[[], float]) -> None:
-        """`urls` by path. `base` is where the service is now; `progress`, up to 1, says how many may be brought in."""
+        """`urls` by path. `base` returns the service's URL; `progress` the share of URLs to request, from 0 to 1."""
         self.ledger = Ledger()
         self.requests = 0
         self.unanswered = 0  # broken connections and 503
@@ -101,7 +101,7 @@ class Clients:
         self._threads: list[threading.Thread] = []
 
     def start(self, rngs: Sequence[random.Random]) -> None:
-        """A thread for each source of randomness."""
+        """Start one thread for each source of randomness."""
         self._threads = [
             threading.Thread(target=self._run, args=(rng,), name=f"client {number}", daemon=True)
             for number, rng in enumerate(rngs, 1)
@@ -110,7 +110,7 @@ class Clients:
             thread.start()
 
     def finish(self) -> None:
-        """Bring in what is left, and end."""
+        """Request the remaining URLs and end."""
         self._ending.set()
         deadline = time.monotonic() + END_S
         for thread in self._threads:
@@ -118,7 +118,7 @@ class Clients:
         assert not [thread for thread in self._threads if thread.is_alive()], "a client still waits for an answer"
 
     def look(self, path: str) -> tuple[int, Any]:
-        """What is stored of the URL; asks until it is answered, and starts no collection."""
+        """The stored record. Asks until it is answered; starts no collection."""
         return self._ask(path, "GET", "collect=false")
 
     def _run(self, rng: random.Random) -> None:
@@ -138,7 +138,7 @@ class Clients:
             time.sleep(rng.uniform(*PAUSE_S))
 
     def _bring_in(self) -> str | None:
-        """A path that was not asked for yet, when it is time for one."""
+        """A path that was not requested yet, if the progress allows one more."""
         with self._lock:
             count = len(self._brought)
             if count == len(self._urls) or count > len(self._urls) * self._progress():

@@ -1,4 +1,4 @@
-"""What a run came to: the database's and the origin's word against what was acknowledged, and the figures of it."""
+"""Judges a run: compares the database and the origin's log with the acknowledged answers, and counts what happened."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Documents = Mapping[str, Mapping[str, Any]]  # by path, without what was capture
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """The run in numbers, under the names by which they are shown."""
+    """The figures of the run, under the names by which they are printed."""
 
     seed: str
     duration_s: float
@@ -61,7 +61,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Findings:
-    """The figures, and what must not have happened, a line for each time that it did."""
+    """The figures, and a line for each violation."""
 
     figures: Figures
     lost: Sequence[str]
@@ -105,7 +105,7 @@ def judge(
     seed: str,
     duration_s: float,
 ) -> Findings:
-    """Called when nothing is owed any more and the service still answers; the origin has ended."""
+    """To be called when no collection is owed any more, the service still answers and the origin has ended."""
     ledger = clients.ledger
     visits = by_path(origin.visits)
     failed: Counter[str] = Counter()
@@ -177,7 +177,7 @@ def by_path(visits: Iterable[Visit]) -> defaultdict[str, list[Visit]]:
 
 
 def check_page(path: str, body: Any, origin: Origin, visits: Sequence[Visit], manner: Manner) -> list[str]:
-    """Whether the record is one of the origin's answers as it was sent."""
+    """Whether the record equals one of the responses that the origin sent."""
     page, truncated = body["page_source"], body["body"]["truncated"]
     answered = {visit.serial for visit in visits if visit.answered}
     serial = int(page.split(" ", 1)[0])
@@ -202,10 +202,11 @@ class Reclaim:
 
 
 def explained(overlap: Overlap, strikes: Sequence[Strike]) -> bool:
-    """Whether one of the two was made by a process that was stopped, or below one, until its lease had run out.
+    """Whether a stopped process, or a child of one, made one of the two requests until its lease had run out.
 
-    A stop is too short for that before half a lease is over: leases are renewed all quarters. The database is never
-    stopped here, and its absence explains nothing: a worker that gets no answer breaks off before its leases run out.
+    A stop shorter than half a lease cannot explain it: a lease is renewed every quarter. Nor can the absence of the
+    database: it is never stopped here, and a worker without its answers cancels collections before their leases run
+    out.
     """
     return any(
         strike.kind in STOPS
@@ -216,7 +217,7 @@ def explained(overlap: Overlap, strikes: Sequence[Strike]) -> bool:
 
 
 def describe(overlap: Overlap, strikes: Sequence[Strike]) -> str:
-    """With what was done to the service in the seconds before."""
+    """A line about the violation, with the kills of the seconds before it."""
     return (
         f"{overlap.path}: the other request began {overlap.other_began_at - overlap.at:+.2f} s; processes"
         f" {overlap.processes}; struck: {list_strikes(strikes, overlap.at)}"
@@ -224,7 +225,7 @@ def describe(overlap: Overlap, strikes: Sequence[Strike]) -> str:
 
 
 def list_strikes(strikes: Sequence[Strike], at: float) -> str:
-    """What was struck around the instant, and when, counted from it."""
+    """The kills around the instant, each with its time relative to it."""
     near = [strike for strike in strikes if -12 < strike.at - at < 12]
     return ", ".join(f"{strike.at - at:+.2f} s {strike.kind} {strike.pid}" for strike in near)
 
@@ -244,7 +245,7 @@ def find_reclaims(
 
 
 def find_absences(strikes: Sequence[Strike], watch: Watch) -> Absences:
-    """When the database or the whole service was away; one after another, without what they share."""
+    """The periods without the database or the service, in order and without overlap."""
     found: list[tuple[float, float]] = []
     for strike in strikes:
         if strike.kind in (Kind.DATABASE, Kind.SUPERVISOR):
@@ -255,8 +256,8 @@ def find_absences(strikes: Sequence[Strike], watch: Watch) -> Absences:
 
 
 def limit_of(reclaim: Reclaim, strikes: Sequence[Strike], away: Absences) -> float:
-    """How long it may take: a lease and something, what was away meanwhile, and a lease more for each worker that was
-    struck meanwhile, as the job may have been that one's by then.
+    """The longest acceptable time: a lease and a margin, the absences meanwhile, and one more lease for each worker
+    that was killed meanwhile, because it may have held the job by then.
     """
     began_at, ended_at = reclaim.broken_off_at, reclaim.again_at
     away_s = sum(max(0.0, min(back_at, ended_at) - max(left_at, began_at)) for left_at, back_at in away)

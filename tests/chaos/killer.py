@@ -1,4 +1,4 @@
-"""Kills the service's processes at random, one after another, and notes what it did."""
+"""Kills the service's processes at random, one after another, and logs each kill."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STOPS = {Kind.STOPPED_CHILD, Kind.STOPPED_API}
 
 @dataclass(slots=True)
 class Strike:
-    """What was killed or stopped. Instants are of time.monotonic."""
+    """One kill or stop. Instants are of time.monotonic."""
 
     at: float
     kind: Kind
@@ -48,7 +48,7 @@ class Strike:
 
 
 class Killer:
-    """`service` is the one that runs now: in place of a killed supervisor `start` starts another one."""
+    """`service` is the running one: when the supervisor was killed, `start` starts another service."""
 
     def __init__(self, start: Callable[[], Service], rng: random.Random) -> None:
         self.service = start()
@@ -67,8 +67,8 @@ class Killer:
         busy: Callable[[], bool],
         acknowledged: Callable[[], int],
     ) -> None:
-        """One after another, with random pauses; each when it hurts: when the origin is `busy` with a collection, and
-        the database right after something new was `acknowledged`.
+        """Kill one after another, with random pauses and at a bad moment: while the origin is `busy` with a collection,
+        and the database right after something new was `acknowledged`.
         """
         for number, kind in enumerate(plan, 1):
             time.sleep(self._rng.uniform(*pause_s))
@@ -88,7 +88,7 @@ class Killer:
         strike.over_at = time.monotonic()
 
     def _strike(self, kind: Kind, busy: Callable[[], bool], acknowledged: Callable[[], int]) -> None:
-        """Until it has hit one that was alive."""
+        """Kill or stop a process of the kind; try again until one was alive when it was hit."""
         while True:
             victim = self._rng.choice(wait_until(lambda: self._find(kind), VICTIM_S, what=kind))
             hurts = partial(_differs, acknowledged, acknowledged()) if kind is Kind.DATABASE else busy
@@ -131,7 +131,7 @@ def _differs(count: Callable[[], int], known: int) -> bool:
 
 
 def below(parent: psutil.Process, word: str) -> list[psutil.Process]:
-    """The children that run, with the word in their command line."""
+    """The running children that have the word in their command line."""
     found = []
     with suppress(psutil.NoSuchProcess):
         for child in parent.children():

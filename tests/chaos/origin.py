@@ -1,8 +1,8 @@
-"""The origin of the chaos test: it takes its time, misbehaves where it is told to, and logs every visit.
+"""The origin of the chaos test: it responds slowly, fails on the paths that are told to, and logs every request.
 
-No two answers are equal: each page has the path and the serial number of its visit, so a stored page tells which answer
-it is. Raw sockets, because whether a visitor is still there is asked of the socket itself: the events of one turn of
-the loop come in no order, and a visitor that was killed a moment ago may be found out only after the next one came.
+No two responses are equal: each page has the path and the serial number of its request, so a stored page shows which
+response it is. Raw sockets, because the socket itself tells whether the client is still there: the events of one turn
+of the loop have no order, and the end of a killed client may be reported after the next request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FILLER_REPEATS = (1, 500)  # 17 KiB at most: it fits into a socket's buffer, so 
 
 
 class Manner(StrEnum):
-    """What becomes of a request of a path."""
+    """How the origin responds to requests of a path."""
 
     WHOLE = "whole"  # a page
     ERROR = "error"  # a page with status 500
@@ -52,7 +52,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """A request that came while another one of its path was under way."""
+    """A request that was received while another request of its path was under way."""
 
     path: str
     at: float
@@ -83,7 +83,7 @@ class Origin:
         return any(list(self.under_way.values()))
 
     def page(self, path: str, serial: int) -> str:
-        """What the visit is answered with: of the page as much as the path's manner sends."""
+        """The bytes of the response: the part of the page that the path's manner sends."""
         text = f"{serial} {path} " + FILLER * random.Random(serial).randint(*FILLER_REPEATS)
         return text[: len(text) // 2] if self._manners[path] is Manner.CUT else text
 
@@ -128,7 +128,7 @@ class Origin:
             visitor.close()
 
     async def _visit(self, path: str, visitor: Visitor) -> bool:
-        """Answer one request; whether the connection is kept for another one."""
+        """Answer one request. Return whether the connection is kept."""
         visit = self._begin(path, visitor.connection)
         try:
             visit.answered = await self._answer(visit, visitor)
@@ -208,7 +208,7 @@ class Visitor:
 
 
 def vanished(connection: socket.socket) -> bool:
-    """Whether the other end is closed, or this one is."""
+    """Whether either end of the connection is closed."""
     try:
         return connection.recv(1, socket.MSG_PEEK) == b""
     except BlockingIOError:
@@ -218,7 +218,7 @@ def vanished(connection: socket.socket) -> bool:
 
 
 def visiting_processes(connection: socket.socket) -> tuple[int, ...]:
-    """The ids of the process at the other end, and of those above it; empty when it is gone."""
+    """The ids of the client process and of its ancestors; empty when it has ended."""
     with contextlib.suppress(OSError, psutil.NoSuchProcess):
         peer = connection.getpeername()
         pid = next((one.pid for one in psutil.net_connections("tcp4") if one.laddr == peer), None)

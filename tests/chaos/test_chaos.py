@@ -1,4 +1,4 @@
-"""Every process is killed at random, again and again, and nothing that was acknowledged is lost or done twice.
+"""Kills processes at random, again and again: nothing acknowledged is lost, and no URL is collected twice at a time.
 
 The short run belongs to the tests; `TEST_CHAOS=long` (`tox run -e chaos`) is the long one. The seed is printed, and
 `TEST_CHAOS_SEED` gives one. It decides what is killed in which order and after which pauses, and what every client
@@ -79,6 +79,7 @@ PLAN = LONG if os.environ.get("TEST_CHAOS") == "long" else SHORT
 SEED = os.environ.get("TEST_CHAOS_SEED") or secrets.token_hex(4)
 
 pytestmark = [
+    pytest.mark.service,
     pytest.mark.timeout(PLAN.limit_s),
     pytest.mark.skipif(sys.platform != "linux", reason="needs every address of 127.0.0.0/8"),
 ]

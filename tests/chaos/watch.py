@@ -1,4 +1,4 @@
-"""Looks into the database all the time: which URLs are owed a collection."""
+"""Reads from the database, again and again, which URLs are owed a collection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATABASE, RECORDS = "inventory", "records"
 
 
 class Watch:
-    """A context manager; a thread of its own. `uri` is where the database is now; when it is away nothing is noted."""
+    """A context manager with a thread. `uri` returns the database's current URI; while it is away nothing is logged."""
 
     def __init__(self, urls: Mapping[str, str], uri: Callable[[], str]) -> None:
         self.owed: list[tuple[float, frozenset[str]]] = []  # when it was asked (time.monotonic), and the paths

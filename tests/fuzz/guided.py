@@ -1,7 +1,7 @@
 """The coverage-guided fuzzer: `python -m tests.fuzz.guided TARGET DIRECTORY [libFuzzer's flags]`.
 
-It begins with the seeds, and writes what reaches new code to `DIRECTORY/TARGET`; a finding stops it and is left there
-as `crash-…`. `-max_total_time=60` bounds it in seconds; `-timeout=5` makes a finding of an input that takes longer.
+It begins with the seeds and writes inputs that reach new code to `DIRECTORY/TARGET`. A finding stops it and is written
+there as `crash-…`. `-max_total_time=60` is its time limit in seconds; with `-timeout=5` a slower input is a finding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where fuzzing begins: what the odd servers and the witnesses' origin send, sorted by the target that takes it."""
+"""The inputs that fuzzing begins with: the responses of the odd servers and of the witnesses' origin, by target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_BYTES: Final = 4096
 
 
 class _Listener:
-    """In place of a client's socket: asks once, and keeps what the server says until that is enough."""
+    """Stands for a client's socket: sends one request and keeps the response up to MAX_BYTES."""
 
     def __init__(self, path: str) -> None:
         self.heard = b""

@@ -1,4 +1,4 @@
-"""What is fuzzed: each target takes whatever bytes, hands them to a parser of what origins send, and says what holds.
+"""The fuzzed functions: each takes arbitrary bytes, gives them to a parser of responses and checks what must hold.
 
 A target raises on a finding. Its first bytes choose how the parser is called, so that one string is a whole case: the
 coverage-guided fuzzer (`guided`), Hypothesis and the kept findings (`test_targets`) all run the same functions.
@@ -38,7 +38,7 @@ Target = Callable[[bytes], None]
 
 
 def read_headers(data: bytes) -> None:
-    """Lines, each with its end, as libcurl hands them over."""
+    """Split into lines with their ends, as libcurl passes them."""
     reader = HeaderReader(SMALL)
     lines = data.splitlines(keepends=True)
     for line in lines:
@@ -63,7 +63,7 @@ def _holds_its_bytes(header: Header, raw: bytes) -> None:
 
 
 def read_cookie(data: bytes) -> None:
-    """The value of a Set-Cookie line, the first byte choosing the URL that it comes from."""
+    """The value of a Set-Cookie line. The first byte chooses the URL that sent it."""
     url, raw = URLS[data[0] % len(URLS)] if data else URLS[0], data[1:]
     cookie = parse_set_cookie(raw, url, NOW)
     assert cookie.raw.encode("latin-1" if "not_utf8" in cookie.flaws else "utf-8") == raw
@@ -77,7 +77,7 @@ def read_cookie(data: bytes) -> None:
 
 
 def decode_body(data: bytes) -> None:
-    """A coded body, the first byte choosing its codings and the second into how long pieces the network cuts it."""
+    """A coded body. The first byte chooses its codings, the second the length of the pieces that arrive."""
     if len(data) < 2:
         return
     codings = parse_codings([CODINGS[data[0] % len(CODINGS)]])
@@ -97,7 +97,7 @@ def _decoded(codings: tuple[str, ...], data: bytes, step: int) -> Decoded:
 
 
 def read_page(data: bytes) -> None:
-    """A Content-Type, a line end, and the body: what it is, its text, and what it says of itself."""
+    """A Content-Type, a line end and a body: checks its media type, its text and its summary."""
     content_type, _, content = data.partition(b"\n")
     found = identify(content, content_type.decode("latin-1") or None)
     assert (found.charset is None) == (found.charset_source is None) == (found.encoding == "base64")
@@ -113,7 +113,7 @@ def read_page(data: bytes) -> None:
 
 
 def _can_be_stored(value: object) -> None:
-    """No lone surrogate is in it."""
+    """Fails when the text has a lone surrogate."""
     msgpack.encode(value)
 
 

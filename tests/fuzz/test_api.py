@@ -1,8 +1,8 @@
-"""Schemathesis: requests made from the OpenAPI document, good and bad, and every answer held against the document.
+"""Sends valid and invalid requests that Schemathesis makes from the OpenAPI document; checks every answer against it.
 
-Nothing leaves the machine: the URLs that are asked for are the tests' own origin's, lead to a closed port, or are
-refused. By default the same requests are made each time; TEST_FUZZ_EXAMPLES=1000 makes so many for each operation,
-other ones each time.
+Nothing leaves the machine: the requested URLs lead to the tests' own origin or to a closed port, or are refused. By
+default the requests are the same each time; TEST_FUZZ_EXAMPLES=1000 sends that many for each operation, different ones
+each time.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _named_schemas(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, An
 
 @pytest.fixture(scope="module")
 def prepared(service: Service, shared_origin: Origin) -> Service:
-    """The service, with what the requests are about stored or failed already."""
+    """The service, with a stored record and a stored failure for the URLs of the requests."""
     shared_origin.page("/fuzzed", headers=[("Set-Cookie", "a=1"), ("Set-Cookie", "b=\x01; Secure"), ("X-É", "é")])
     shared_origin.answer("/fuzzed-failing", b"no HTTP\r\n\r\n")
     for url in URLS:

@@ -1,6 +1,6 @@
-"""Every target on the seeds, on whatever Hypothesis makes of them, and on what the fuzzer has found.
+"""Runs every target on the seeds, on variations of them by Hypothesis, and on earlier findings of the fuzzer.
 
-`guided` looks for longer: `tox run -e fuzz`. What it finds is mended and comes to stand in `FINDINGS`.
+`tox run -e fuzz` searches for longer. A finding is fixed and its input is kept in `FINDINGS`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FINDINGS: Final[dict[str, tuple[bytes, ...]]] = {}
 
 
 def mutated(seed: bytes) -> st.SearchStrategy[bytes]:
-    """The seed with a part of it replaced, left out or repeated."""
+    """A seed of which one part is replaced, left out or repeated."""
     places = st.tuples(st.integers(0, len(seed)), st.integers(0, len(seed))).map(sorted)
     inserted = st.binary(max_size=8) | st.sampled_from([b"\r\n", b";", b"=", b":", b",", b"\0", b"\xff", b"\xc3\xa9"])
     return st.builds(lambda ends, new: seed[: ends[0]] + new + seed[ends[1] :], places, inserted)

@@ -1,1 +1,1 @@
-"""URLs, redirects, names and pages that want the service to connect where it must not; traps listen there."""
+"""Hostile URLs, redirects, names and pages that lead to prohibited destinations, where traps count every connection."""

@@ -1,10 +1,11 @@
-"""A real collector whose names are answered by the test, an origin that it may reach, and traps where it may not."""
+"""A real engine with a resolver of the test's own, an origin that it may connect to, and traps where it may not."""
 
 from __future__ import annotations
 
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from metadata_inventory.collect.engine.engine import Engine
 from metadata_inventory.model.capture import Capture, CollectionOrder, Failure, FailureCode, Outcome
 from metadata_inventory.model.destinations import DestinationPolicy
 from metadata_inventory.model.urls import NormalizedUrl
-from tests.hostile.trap import ORIGIN, Trap
+from tests.hostile.trap import ORIGIN, Trap, turn
 from tests.support.options import collector_options
 from tests.support.origin import Origin
 
@@ -21,14 +22,14 @@ DEADLINE_S = 20.0
 
 
 class SocketsOnly(DestinationPolicy):
-    """Says nothing of URLs: what is decided where the socket is made has to be enough."""
+    """Allows every URL, so that only the check at the socket remains: it has to be enough by itself."""
 
     def refuses_url(self, url: NormalizedUrl) -> bool:
         return False
 
 
 class NoRules(SocketsOnly):
-    """Allows everything: what the traps would catch."""
+    """Allows every destination: shows that the traps would notice a connection."""
 
     def allows_address(self, ip: str, port: int) -> bool:
         return True
@@ -41,7 +42,7 @@ class NoRules(SocketsOnly):
 
 
 class Zone:
-    """A resolver. Each name has its answers in the order in which they are given; the last one stays."""
+    """A resolver that returns the given answers of a name in order, and the last one again and again."""
 
     def __init__(self, **answers: list[tuple[str, ...]]) -> None:
         self.asked: list[str] = []
@@ -82,7 +83,7 @@ class Collector:
         return outcome
 
     def refused(self, url: str) -> Failure:
-        """The failure of a collection that ends because it may not connect; nothing is told of the last hop."""
+        """Collect; the failure has to be a prohibited destination, and to tell nothing of the last hop."""
         outcome = self.collect(url)
         assert isinstance(outcome, Failure), outcome
         assert outcome.code is FailureCode.DESTINATION_IP_PROHIBITED
@@ -91,7 +92,7 @@ class Collector:
         return outcome
 
     def springs(self, url: str, trap: Trap) -> bool:
-        """Whether the collection comes to the trap; it is given up then."""
+        """Whether the collection connects to the trap; it is abandoned then."""
         got = self._exchange(CollectionOrder(token="it", url=url))
         deadline = time.monotonic() + DEADLINE_S
         while not (caught := trap.sprung()) and not got:
@@ -105,13 +106,20 @@ class Collector:
         return self._engine.advance(orders, (), 50)
 
     def start_anew(self) -> None:
-        """With the options as they are now."""
+        """Close the engine; the next collection starts one with the current options."""
         self.close()
         self._engine = None
 
     def close(self) -> None:
         if self._engine is not None:
             self._engine.close()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Take the turn for the web ports before the test's time starts to count (pytest-timeout's wrapper is inside)."""
+    with turn() if "trap" in getattr(item, "fixturenames", ()) else nullcontext():
+        return (yield)
 
 
 @pytest.fixture
@@ -122,7 +130,7 @@ def trap() -> Iterator[Trap]:
 
 @pytest.fixture
 def origin(trap: Trap) -> Iterator[Origin]:
-    """On the trap's port, so that only the address tells the two apart."""
+    """An origin on the trap's port: the two differ by their address alone."""
     origin = Origin(addresses=[ORIGIN])
     origin.port = trap.port
     with origin:
@@ -131,7 +139,7 @@ def origin(trap: Trap) -> Iterator[Origin]:
 
 @pytest.fixture
 def collector(trap: Trap) -> Iterator[Collector]:
-    """With the rules as they are by default, but for the origin; whatever the test does, the trap must stay shut."""
+    """A collector with the default rules, which may also reach the origin. A connection to a trap fails the test."""
     collector = Collector()
     collector.options["destinations"] = DestinationPolicy.parse([f"{ORIGIN}:{trap.port}"])
     yield collector

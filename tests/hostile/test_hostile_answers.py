@@ -1,4 +1,4 @@
-"""Names, responses, pages and surroundings that want a collection to connect inside, or to give something away."""
+"""Names, responses, pages and variables that lead a collection to prohibited destinations, or leak secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program as its users run it, but for one origin that it may reach: what it answers, stores and logs."""
+"""The running program, which may connect to one origin: its answers, records and logs for hostile URLs."""
 
 from __future__ import annotations
 

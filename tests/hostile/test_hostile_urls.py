@@ -1,4 +1,4 @@
-"""Every hostile URL in a redirect, and past everything that looks at URLs."""
+"""Every hostile URL as the target of a redirect, and with the check of URLs switched off."""
 
 from __future__ import annotations
 

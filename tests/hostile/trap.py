@@ -1,6 +1,6 @@
-"""Sockets that listen where nobody may be sent: whoever is, is counted.
+"""Listens at prohibited destinations and counts the connections and datagrams that arrive.
 
-Nothing accepts: the kernel completes a connection by itself, before `connect` returns, and keeps it until it is asked.
+Nothing has to accept a connection while a test runs: the kernel completes it before `connect` returns, and keeps it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from metadata_inventory.model.destinations import PORTS
@@ -19,19 +20,27 @@ LOCK_FILE = Path(tempfile.gettempdir()) / "metadata-inventory-tests-web-ports.lo
 INSIDE = ("127.0.0.1", "127.255.255.254", "::1")
 
 
+@contextlib.contextmanager
+def turn() -> Iterator[None]:
+    """Hold a lock of this machine while a test has a trap, because all traps need the same five web ports.
+
+    The kernel releases the lock of a process that has ended.
+    """
+    with LOCK_FILE.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class Trap:
     """A context manager. Listens for TCP and UDP on `INSIDE` and this host's own addresses, on every free web port.
 
-    `port` is one of them: there it is by its address alone that a destination is refused. It is free on `ORIGIN`.
+    `port` is one of these ports, and free on `ORIGIN`: an origin there differs from the trap by its address alone.
     """
 
     def __init__(self) -> None:
         self._addresses = dict.fromkeys([*INSIDE, *(ip for ip in read_own_addresses() if "%" not in ip)])
         self._listening: dict[tuple[str, int], list[socket.socket]] = {}
         with contextlib.ExitStack() as undo:
-            # There are five web ports in all: tests that run at the same time take their turns.
-            self._turn = undo.enter_context(open(LOCK_FILE, "ab"))
-            fcntl.flock(self._turn, fcntl.LOCK_EX)
             undo.callback(self.close)
             for port in PORTS:
                 for ip in self._addresses:
@@ -55,7 +64,7 @@ class Trap:
         return (ip, self.port) in self._listening
 
     def sprung(self) -> list[str]:
-        """Where somebody came since the last call."""
+        """The addresses that received a connection or datagram since the last call."""
         caught = []
         for (ip, port), (tcp, udp) in self._listening.items():
             with contextlib.suppress(BlockingIOError):
@@ -68,7 +77,7 @@ class Trap:
         return caught
 
     def requests(self) -> list[bytes]:
-        """What whoever came, and has gone again, has sent."""
+        """The bytes that each closed connection has sent."""
         said = []
         for tcp, _ in self._listening.values():
             with contextlib.suppress(BlockingIOError):
@@ -82,7 +91,6 @@ class Trap:
         for socks in self._listening.values():
             for sock in socks:
                 sock.close()
-        self._turn.close()
 
     def __enter__(self) -> Trap:
         return self

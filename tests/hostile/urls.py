@@ -1,6 +1,6 @@
-"""URLs that lead inside or want to: `python -m tests.hostile.urls` prints the table.
+"""URLs that lead to prohibited destinations, or try to: `python -m tests.hostile.urls` prints the table.
 
-In a URL `{port}` is the trap's port. Names are answered with loopback.
+In a URL `{port}` is the trap's port. Names resolve to loopback.
 """
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
-"""The collector without its process is the collect package's own fixture."""
+"""Takes the fixture `collecting`, an engine in this process, from the tests of `collect`."""
 
 from tests.collect.conftest import collecting as collecting

@@ -68,7 +68,7 @@ class Conversation:
         self.sock.close()
 
     def secure(self, context: ssl.SSLContext) -> None:
-        """Everything from here on is inside TLS."""
+        """Start TLS: everything after this is encrypted."""
         self.sock = secured = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
         secured.do_handshake()  # now that whoever ends the server finds the socket
 
@@ -134,7 +134,7 @@ def _shut(sock: socket.socket) -> None:
 
 
 def close(conversation: Conversation) -> None:
-    """What follows an answer, when nothing else does."""
+    """The default end of a response: the connection is closed."""
 
 
 def answers(*pieces: bytes, then: Serve = close) -> Serve:
@@ -149,7 +149,7 @@ def answers(*pieces: bytes, then: Serve = close) -> Serve:
 
 
 def replies(make_answer: Callable[[Conversation, bytes], bytes]) -> Serve:
-    """To every request what `make_answer` makes of its head, on a connection that stays open."""
+    """Answer every request with what `make_answer` returns for its head, on a connection that stays open."""
 
     def serve(conversation: Conversation) -> None:
         while request := conversation.read_request():
@@ -169,7 +169,7 @@ def routes(answers_by_path: Mapping[str, bytes]) -> Serve:
 
 
 def first_and_others(first: Serve, others: Serve) -> Serve:
-    """What the first connection meets, and what every later one does."""
+    """One behaviour for the first connection, and one for all later ones."""
     return lambda conversation: (first if conversation.number == 1 else others)(conversation)
 
 

@@ -1,4 +1,4 @@
-"""Collects in a process of its own, which then tells by how much its memory has grown: see `weigh`.
+"""Collects in a process of its own, which then reports by how much its memory has grown: see `weigh`.
 
 `python -m tests.odd.weighing` reads what `weigh` is given as JSON from its standard input.
 """

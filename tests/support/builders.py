@@ -1,4 +1,4 @@
-"""Values that tests store and show: whole captures and failures, with what a test cares about given."""
+"""Builds complete captures, failures, claims and leases; a test gives only the fields that it checks."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def post(service: Service, url: str, *, wait_s: int | None = None) -> tuple[int,
 
 
 def send(request: urllib.request.Request, timeout_s: float = 45) -> tuple[int, Any]:
-    """Status and JSON of the answer; its bytes when it is of another kind."""
+    """The answer's status, and its JSON value; its bytes when the answer is not JSON."""
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             body = response.read()

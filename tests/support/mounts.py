@@ -1,6 +1,6 @@
-"""The program with mounts of its own: a disk of a few megabytes, a resolv.conf that names the test's DNS server.
+"""Starts the program with mounts of its own: a disk of a few megabytes, a resolv.conf with the test's DNS server.
 
-By unshare(1): as root, else in a user namespace, where the system allows that.
+Uses unshare(1): as root, or else in a user namespace where the system allows one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 
 def with_mount(*mount: str) -> list[str]:
-    """The command that starts the program after `mount` with these arguments, seen by it and its children only."""
+    """The command that calls `mount` with these arguments and starts the program; only its processes see the mount."""
     return [
         *_unshare(),
         "sh",

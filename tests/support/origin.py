@@ -34,7 +34,7 @@ Headers = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came. `headers` have lower-case names; of a repeated one the last value counts."""
+    """A request as received. Names in `headers` are in lower case; of a repeated header the last value is kept."""
 
     method: str
     path: str
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass
 class Script:
-    """What a path answers: chunks in order, then what becomes of the connection."""
+    """The response of a path: chunks that are sent in order, then how the connection goes on."""
 
     chunks: tuple[bytes, ...] = ()
     keep_alive: bool = False
@@ -58,8 +58,8 @@ class Script:
 
 
 class Origin:
-    """A context manager. `addresses` are all listened on, at one port; the certificate is for them and `names`, or for
-    what `certified` says.
+    """A context manager. Listens on all `addresses`, at one port. The certificate is valid for them and for `names`, or
+    else for `certified`.
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class Origin:
         endless: bytes = b"",
         every_s: float = 0.0,
     ) -> None:
-        """Exactly these bytes. After them the connection is closed, unless it is kept, reset, stalled or filled."""
+        """Send exactly these bytes, then close the connection unless it is kept, reset, stalled or filled."""
         self._scripts[path] = Script(chunks, keep_alive, reset, stall, endless, every_s)
 
     def hold(self, path: str) -> None:
-        """Requests of the path are read and counted, but not answered until `release`."""
+        """Read and count requests of the path, but do not answer them until `release`."""
         self._released[path] = asyncio.Event()
 
     def release(self, path: str) -> None:
@@ -138,11 +138,11 @@ class Origin:
             return sum(request.path == path for request in self.requests)
 
     def wait_for(self, path: str, count: int, timeout_s: float = DEADLINE_S) -> None:
-        """Return when that many requests of the path have come; fail when they have not in time."""
+        """Wait until that many requests of the path have been received; fail when they are not received in time."""
         self.wait_until(lambda: sum(request.path == path for request in self.requests) >= count, timeout_s)
 
     def wait_until(self, holds: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:
-        """Return when a condition on `requests`, `connections` or `closed` holds; looked at whenever one changes."""
+        """Wait until a condition on `requests`, `connections` or `closed` holds; checked when one of them changes."""
         with self._changed:
             if not self._changed.wait_for(holds, timeout_s):
                 raise AssertionError(f"not within {timeout_s} s; {len(self.requests)} requests came")
@@ -216,7 +216,7 @@ class Origin:
                 self._changed.notify_all()
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
-        """One request and its answer; whether the connection goes on."""
+        """Read one request and send its response. Return whether the connection stays open."""
         raw = await reader.readuntil(b"\r\n\r\n")
         request = parse_request(raw, number, writer.get_extra_info("peername")[1])
         with self._changed:
@@ -273,7 +273,7 @@ def parse_request(raw: bytes, connection: int, client_port: int) -> Request:
 
 
 def make_certificates(hosts: Sequence[str]) -> tuple[bytes, bytes]:
-    """A certification authority's PEM, and the PEM of a leaf with its key, for these addresses and names."""
+    """Return an authority's PEM, and the PEM of a leaf certificate with its key, for these addresses and names."""
     now = datetime.now(UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Origin test CA")])

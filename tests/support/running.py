@@ -1,4 +1,4 @@
-"""The program as its users run it: a real process, with its children."""
+"""Starts the program as its users start it, in processes of its own, and shows those processes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(metadata_inventory.__file__).parents[1]
 
+# The running test if it lacks the marker `service`: the marker decides under which Pythons a test runs. Set by
+# tests/conftest.py.
+unmarked_test = ""
+
 
 def environment(**more: str) -> dict[str, str]:
-    """Ours without what would change the program's settings, and able to import it from any directory."""
+    """This process's environment without the program's settings, and a PYTHONPATH that finds the program."""
     kept = {
         name: value for name, value in os.environ.items() if name != "MONGO_URI" and not name.startswith("INVENTORY_")
     }
@@ -30,12 +34,12 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def with_database(mongo_uri: str, **more: str) -> dict[str, str]:
-    """The settings, by their variables, and a database of its own on the server."""
+    """These settings (by variable), with a new database on the server."""
     return {"MONGO_URI": mongo_uri, "INVENTORY_DATABASE": f"test_{uuid.uuid4().hex[:12]}", **more}
 
 
 class Service:
-    """`metadata-inventory serve` on a free port. A context manager: in the end nothing of it is left."""
+    """Runs `metadata-inventory serve` on a free port. On leaving the context all of its processes have ended."""
 
     def __init__(
         self,
@@ -45,7 +49,9 @@ class Service:
         command: Sequence[str] = (sys.executable, "-m", "metadata_inventory"),
         path: Sequence[Path] = (),
     ) -> None:
-        """`command` starts the program, `path` is put before what its processes import from."""
+        """`command` starts the program; `path` is put in front of the PYTHONPATH of its processes."""
+        if unmarked_test:
+            raise AssertionError(f"{unmarked_test} starts the service and lacks the marker: pytest.mark.service")
         paths = os.pathsep.join(str(directory) for directory in (*path, ROOT))
         self.log_file = directory / "service.log"
         self._seen: dict[int, psutil.Process] = {}
@@ -64,7 +70,7 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Where it listens, once it does."""
+        """The base URL, once the service listens."""
 
         def listening() -> re.Match[str] | None:
             assert self.process.poll() is None, self.log
@@ -82,13 +88,13 @@ class Service:
         return f"mongodb://inventory:{password}@127.0.0.1:{port}/?directConnection=true"
 
     def descendants(self) -> list[psutil.Process]:
-        """Every process below it now; none of them is forgotten until `close`."""
+        """All descendant processes at this moment. Each is remembered, so that leaving the context ends it."""
         found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
         self._seen |= {process.pid: process for process in found}
         return found
 
     def children(self, word: str) -> list[psutil.Process]:
-        """The descendants that are running with the word in their command line."""
+        """The running descendants that have the word in their command line."""
         return [process for process in self.descendants() if word in " ".join(_command(process)) and alive(process)]
 
     def child(self, word: str) -> psutil.Process:
@@ -96,7 +102,7 @@ class Service:
         return found
 
     def lanes(self) -> list[psutil.Process]:
-        """The processes that collect: children of a forkserver, whose command line they share."""
+        """The lane processes: children of a forkserver, with the forkserver's command line."""
         forked = self.children("forkserver")
         pids = {process.pid for process in forked}
         return [process for process in forked if process.ppid() in pids]
@@ -112,7 +118,7 @@ class Service:
         wait_until(self.answers, 30, what="an answer")
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send the signal; the exit status."""
+        """Send the signal and return the exit status."""
         self.descendants()
         self.process.send_signal(number)
         return self.process.wait(30)
@@ -123,7 +129,7 @@ class Service:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.descendants()
-            self.process.terminate()  # not killed: what a process was covered by is written at its end
+            self.process.terminate()  # not killed: a process writes its coverage when it ends
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(20)
             self.process.kill()
@@ -134,7 +140,7 @@ class Service:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it runs: neither gone, nor a zombie that waits for its parent."""
+    """Whether the process runs: it has neither ended nor become a zombie."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Waiting for a state, with a deadline: no test sleeps for a guessed time."""
+"""Waits for a state with a deadline, so that no test sleeps for a guessed time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ T = TypeVar("T")
 
 POLL_S = 0.01
 
-# How long what lost its parent may take to be gone. A second is what is promised, and about 0.1 s what it takes; a
-# machine that is busy with other things is not to blame for the rest.
+# How long processes may take to end after they lose their parent. One second is promised and about 0.1 s is usual; the
+# rest is for a busy machine.
 GONE_S = 5.0
 
 
 def wait_until(condition: Callable[[], T], timeout_s: float, *, what: str = "") -> T:
-    """Ask until the answer is true, and return it. Past `timeout_s` the test fails, naming what it waited for."""
+    """Call the condition until it returns something true, and return that. Fails with `what` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
-        # Asked once more after the deadline, so that a machine that slept over it is not blamed on the code.
+        # The condition is checked once more after the deadline: a busy machine may have slept past it.
         late = time.monotonic() > deadline
         answer = condition()
         if answer:

@@ -1,4 +1,4 @@
-"""What a case is: answers of an origin, which fields the witnesses are compared in, and the differences that are known.
+"""A case: the responses of an origin, the fields in which witnesses are compared, and the known differences.
 
 A field is a group of paths; each path names one value that both sides read from the same answer. A difference is held
 value by value: another value on either side, or none any more, fails.

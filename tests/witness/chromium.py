@@ -1,4 +1,4 @@
-"""The second witness: Debian's Chromium, driven by Playwright; what it saw is told by the DevTools protocol.
+"""The second witness: Debian's Chromium, driven by Playwright and read through the DevTools protocol.
 
 Of a response's lines the protocol has two forms, each with a hole: `headersText` has order and spelling but loses bytes
 that are not UTF-8, `headers` has the bytes (as windows-1252) but puts lines of one spelling together. Both are used.

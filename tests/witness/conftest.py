@@ -16,7 +16,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was compared, in figures; nothing when nothing was."""
+    """Print how many cases and values were compared, if any were."""
     cases: Counter[str] = Counter()
     values: Counter[str] = Counter()
     for report in terminalreporter.getreports("passed"):

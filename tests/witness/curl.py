@@ -1,4 +1,4 @@
-"""The first witness: Debian's `curl`, a libcurl older than ours by years, with its own redirects, cookies and decoding.
+"""The first witness: Debian's `curl`, whose libcurl is years older, with its own redirects, cookies and decoding.
 
 Response lines are read from what --dump-header writes, requests and TLS from --verbose, cookies from --cookie-jar. The
 same URL is fetched twice: as it comes, and with --compressed for the decoded body.

@@ -1,4 +1,4 @@
-"""Our side: the record as the API answers it, in the words of `seen`."""
+"""Our side of the comparison: the record that the API serves, as values of `seen`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKED = re.compile(r"<(\w+) id=\"?text\"?>(.*?)</\1>", re.DOTALL)
 
 
 def see(service: Service, url: str, place: Place, witness: Witness) -> dict[Field, dict[str, Value]]:
-    """Collect anew and read the record in every field that the witness may tell."""
+    """Collect the URL again and read every field of the record that the witness can show."""
     status, record = post(service, url)
     assert status == 201, record
     last = record["exchanges"][-1]

@@ -23,7 +23,7 @@ from tests.support.origin import Origin, head
 from tests.support.running import Service, with_database
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.timeout(90), pytest.mark.service]
 
 NAME_SERVER = "127.0.0.77"
 HOSTS = [f"127.0.0.{number}" for number in range(2, 8)]

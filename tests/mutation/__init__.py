@@ -1,0 +1,1 @@
+"""Small changes of the source that some test has to notice: `tox run -e mutation`."""
