@@ -25,7 +25,7 @@ class Mutant:
     occurrence: int
 
     def change(self, source: str) -> str | None:
-        """The source with the change; None when it means the same: only an annotation differs, or the `*` of a signature."""
+        """The changed source; None if it means the same: only an annotation or the `*` of a signature differs."""
         changed: str | None = mutate_code(source, get_operator(self.operator)(), self.occurrence)
         return None if changed is None or _meaning(changed) == _meaning(source) else changed
 
