@@ -39,7 +39,7 @@ class Verdict(StrEnum):
     KILLED = "killed"
     HANGS = "killed by time"
     SURVIVED = "survived"
-    SAME = "same meaning"
+    SAME = "no change"
     UNTESTED = "untested"  # there are no tests, or all were left out
 
 
