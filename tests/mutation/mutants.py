@@ -25,7 +25,7 @@ class Mutant:
     occurrence: int
 
     def change(self, source: str) -> str | None:
-        """The source with the change; None when it is no Python, or differs in annotations or a signature's `*` only."""
+        """The source with the change; None when it is no Python, or differs in annotations or a signature's `*`."""
         changed: str | None = mutate_code(source, get_operator(self.operator)(), self.occurrence)
         if changed is None:
             return None
