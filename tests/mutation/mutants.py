@@ -25,9 +25,14 @@ class Mutant:
     occurrence: int
 
     def change(self, source: str) -> str | None:
-        """The changed source; None if it means the same: only an annotation or the `*` of a signature differs."""
+        """The source with the change; None when it is no Python, or differs in annotations or a signature's `*`."""
         changed: str | None = mutate_code(source, get_operator(self.operator)(), self.occurrence)
-        return None if changed is None or _meaning(changed) == _meaning(source) else changed
+        if changed is None:
+            return None
+        try:
+            return None if _meaning(changed) == _meaning(source) else changed
+        except SyntaxError:  # Cosmic Ray takes the stars of signatures and calls for operators
+            return None
 
     def diff(self, source: str) -> str:
         lines = difflib.unified_diff(source.splitlines(), (self.change(source) or "").splitlines(), n=1, lineterm="")
@@ -80,7 +85,4 @@ class _Meaning(ast.NodeTransformer):
 
 
 def _meaning(source: str) -> str:
-    try:
-        return ast.dump(_Meaning().visit(ast.parse(source)))
-    except SyntaxError:
-        return source
+    return ast.dump(_Meaning().visit(ast.parse(source)))

@@ -39,8 +39,12 @@ class Verdict(StrEnum):
     KILLED = "killed"
     HANGS = "killed by time"
     SURVIVED = "survived"
-    SAME = "same meaning"
+    SAME = "no change"
     UNTESTED = "untested"  # there are no tests, or all were left out
+
+
+class Ended(Exception):
+    """The run was interrupted."""
 
 
 class Bench:
@@ -50,12 +54,15 @@ class Bench:
         self.root = directory / "checkout"
         self._scratch = directory / "scratch"
         self._running: subprocess.Popen[bytes] | None = None
+        self._ended = False
         for path in files_to_copy(ROOT):
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / path, self.root / path)
 
     def passes(self, tests: Sequence[str], limit_s: float) -> bool | None:
-        """Whether the tests pass; None when they take longer than `limit_s`."""
+        """Whether the tests pass; None when they take longer than `limit_s`. Raises Ended after `end`."""
+        if self._ended:
+            raise Ended
         options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={self._scratch}"]
         with subprocess.Popen(
             [sys.executable, "-m", "pytest", *options, *tests],
@@ -71,10 +78,17 @@ class Bench:
             except subprocess.TimeoutExpired:
                 return None
             finally:
-                self.stop()
+                self._kill()
+                if self._ended:
+                    raise Ended
 
-    def stop(self) -> None:
-        """End the tests, and what they have left running."""
+    def end(self) -> None:
+        """End the tests that run, and run no further ones."""
+        self._ended = True
+        self._kill()
+
+    def _kill(self) -> None:
+        """The process group: the tests, and what they have left running."""
         if self._running is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._running.pid, signal.SIGKILL)
@@ -170,7 +184,7 @@ def main(paths: Sequence[str]) -> None:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for bench in benches:
-                    bench.stop()
+                    bench.end()
                 raise
     report(trial.verdicts)
 
