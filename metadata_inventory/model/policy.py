@@ -11,7 +11,7 @@ from msgspec import Struct
 from metadata_inventory.model.capture import Capture, Failure, FailureCode
 from metadata_inventory.model.record import StoredFailure
 
-# Failures that may pass by themselves, with the most attempts that each is worth.
+# Failures that may pass by themselves, with the number of attempts for each.
 _ATTEMPTS = {
     FailureCode.DNS_ERROR: 3,
     FailureCode.DNS_TIMEOUT: 3,
@@ -24,7 +24,7 @@ _ATTEMPTS = {
     FailureCode.INTERNAL_ERROR: 2,
 }
 
-# After so many lost leases a job is taken to end its workers itself, and is stored as `worker_lost`.
+# After so many lost leases the job itself is assumed to end its workers, and ends as `worker_lost`.
 MAX_LOSSES = 10
 
 # Responses to be collected again later when they carry Retry-After: RFC 6585 §4, RFC 9110 §15.6.4 and §10.2.3.
@@ -43,8 +43,8 @@ def retryable(code: FailureCode) -> bool:
 def fullness(capture: Capture) -> int | None:
     """How much an unfinished capture brought; None for a finished one.
 
-    0 for a response that only says when to come back; for a body cut by time or by a lost connection, 1 + the bytes
-    that came. A body cut at our own limit is finished: it would be cut there again.
+    0 for a 429 or 503 with Retry-After; for a body cut off by time or by a lost connection, 1 + the bytes that came. A
+    body cut at our own limit is finished: it would be cut there again.
     """
     if _retry_after_s(capture) is not None:
         return 0

@@ -73,10 +73,10 @@ class Inventory:
     async def look_up(
         self, given_url: str, *, max_age_s: float | None, wait_s: float, collect: bool, permit: Permit = permit_all
     ) -> Found:
-        """The entry at once, after starting a collection that is missing; with `wait_s`, once there is one to serve.
+        """The entry, after a collection was started if one is missing. Waits up to `wait_s` for a record or a failure.
 
-        `permit` is called before a collection is started, and raises when the client may not start one. Raises what
-        it raises, InvalidUrl, DestinationProhibited, RecordNotFound (only without `collect`), QueueFull and
+        `permit` is called before a collection is started, and raises when the client may not start one. Raises its
+        errors, InvalidUrl, DestinationProhibited, RecordNotFound (only without `collect`), QueueFull and
         StorageUnavailable.
         """
         url = self._admit(given_url)

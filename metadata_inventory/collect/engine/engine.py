@@ -129,7 +129,7 @@ class Engine:
             collection = Collection(order, self._options)
         except MemoryError:
             end_exhausted()
-        except Exception:  # an edge: an order that cannot be begun must not end the other collections
+        except Exception:  # a boundary: an order that cannot be begun must not end the other collections
             logger.exception("an order cannot be begun")
             self._results.add(order.token, build_failure(FailureCode.INTERNAL_ERROR))
             return
@@ -197,7 +197,7 @@ class Engine:
             return step()
         except MemoryError:
             end_exhausted()
-        except Exception:  # an edge: an error in one collection must not end the others
+        except Exception:  # a boundary: an error in one collection must not end the others
             logger.exception("a collection failed because of an internal error")
             return collection.fail(FailureCode.INTERNAL_ERROR)
 

@@ -27,7 +27,7 @@ USER = "inventory"
 def read_password(path: Path) -> str:
     """The password, "" without such a file. A file that others can read is made private.
 
-    Raises EmbeddedDatabaseFailed for what is no file of this user, OSError.
+    Raises EmbeddedDatabaseFailed when it is not a regular file of this user, and OSError.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
