@@ -36,7 +36,7 @@ _NO_HASH = "0" * 64
 
 
 class Scope(StrEnum):
-    """What a key allows."""
+    """The scopes that a key may have."""
 
     READ = "read"  # read records
     COLLECT = "collect"  # start collections

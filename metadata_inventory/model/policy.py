@@ -1,4 +1,4 @@
-"""Decides when a URL is collected again: retry, freshness, and how long a stored failure answers. Pure."""
+"""Decides when a URL is collected again: retry, freshness, and how long a stored failure is the answer. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LATER = frozenset({429, 503})
 # An unfinished capture gets as many attempts as a connection that broke.
 _CAPTURE_ATTEMPTS = _ATTEMPTS[FailureCode.CONNECTION_TERMINATED]
 
-# A refusal answers only briefly: the operator may change the rules at any moment.
+# Seconds for which a prohibited destination is the answer: few, since the operator may change the rules at any moment.
 _REFUSAL_TTL_S = 60.0
 
 
@@ -84,7 +84,7 @@ class CollectPolicy(Struct, frozen=True, kw_only=True):
         return delay_s * (0.5 + jitter / 2)
 
     def stored_failure(self, failure: Failure, attempts: int, delay_s: float | None) -> StoredFailure:
-        """The failure, with the instant until which it answers for the URL."""
+        """The failure, with the instant until which it is the answer for the URL."""
         if delay_s is None:
             refused = failure.code is FailureCode.DESTINATION_IP_PROHIBITED
             delay_s = min(self.failure_ttl_s, _REFUSAL_TTL_S) if refused else self.failure_ttl_s
@@ -96,7 +96,7 @@ class CollectPolicy(Struct, frozen=True, kw_only=True):
         )
 
     def failure_answers(self, stored: StoredFailure, now: datetime) -> bool:
-        """Whether a stored failure still answers: its time is not over, and the rules that refused are unchanged."""
+        """Whether a stored failure is still the answer: its time is not over, and rules that refused are the same."""
         if stored.failure.code is FailureCode.DESTINATION_IP_PROHIBITED and stored.policy != self.rules:
             return False
         return now < stored.retry_at

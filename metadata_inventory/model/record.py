@@ -1,4 +1,4 @@
-"""What is stored of one URL: the entry, its job and its failure. `view` has what the API shows of it. Pure.
+"""The stored values of one URL: the entry, its job and its failure. `view` has those that the API shows. Pure.
 
 An entry's `status` says what can be served: pending (nothing yet), complete or failed. Its `job` says whether work is
 owed. The two are independent: a refresh of a complete record has a job, and the old capture is served meanwhile.
@@ -57,7 +57,7 @@ class Retry(Struct, frozen=True, kw_only=True):
 class StoredFailure(Struct, frozen=True, kw_only=True):
     """The last failure since the last capture.
 
-    It answers until `retry_at`; a prohibited destination only while the destination policy's fingerprint is `policy`.
+    It is the answer until `retry_at`; a prohibited destination only while the policy's fingerprint is `policy`.
     """
 
     failure: Failure

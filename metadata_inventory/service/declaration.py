@@ -1,4 +1,4 @@
-"""What is declared of a setting, beside its default: its type, its meaning, its names and its checks.
+"""The declaration of a setting beside its default: its type, its meaning, its names and its checks.
 
 The type of a setting says most of how it is read. A tuple is given as a list in TOML and with commas in a variable.
 Where the type allows None, an empty text means None, as TOML has no null. A choice may be given in any case. The rest
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 
 class Declaration(Struct, frozen=True, kw_only=True):
-    """What is declared of one setting beside its default."""
+    """The declaration of one setting beside its default."""
 
     name: str
     kind: Any  # the annotated type

@@ -21,7 +21,7 @@ _NUMBER = "[0-9]{1,5}"
 _URL = rf"{_PROTOCOL}://(?:{_ADDRESS}|\[{_ADDRESS}\]):{_NUMBER}"
 _LINK = rf"{_SERVICE}_PORT_{_NUMBER}_{_PROTOCOL.upper()}"
 
-# What name and value are together, as NAME=VALUE.
+# The forms of name and value together, as NAME=VALUE.
 _FORMS = tuple(
     re.compile(form)
     for form in (

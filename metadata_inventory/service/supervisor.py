@@ -136,7 +136,7 @@ class Supervisor:
         while not signals.stop_requested:
             waits = [wait_s for child in self._children() if (wait_s := child.restart_if_due()) is not None]
             reap_orphans({child.process.pid for child in self._children() if child.process is not None})
-            # A worker that was ready once may lack something for a while. When none ever was, more starts do not help.
+            # A worker that was ready once may fail for a passing reason. When none ever was, more starts do not help.
             if not self._readiness.received() and all(worker.failures >= FIRST_STARTS for worker in self._workers):
                 raise WorkersFailed
             signals.wait(min(waits, default=None))

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 DUPLICATE_KEY = 11000
 PAUSE_S = 0.05
 
-# What the driver or BSON raises for an operation that cannot be put into a message.
+# The driver's and BSON's errors for an operation that cannot be put into a message.
 UNSENDABLE = (BSONError, OverflowError, UnicodeError)
 
 

@@ -138,7 +138,7 @@ class Inventory:
     def _refresh(self, url: NormalizedUrl, entry: Entry, permit: Permit) -> None:
         """Start a refresh of a stale capture in the background, if the client may start one; nobody waits for it.
 
-        A refresh that failed is not tried again while its stored failure answers.
+        A refresh that failed is not tried again while its stored failure counts (`failure_ttl_s`).
         """
         if entry.job is None and not self._failure_answers(entry):
             try:

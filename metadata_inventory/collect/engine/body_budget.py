@@ -29,7 +29,7 @@ class BodyBudget:
         """Whether the hop may take `size` more bytes. If not, the caller pauses it, and `resume` continues it."""
         self._hold(hop, hop.held_bytes)
         if self._total + size <= self._limit or hop is self._first:
-            self._hold(hop, self._held[hop] + size)  # until the next call knows what decoding has made of them
+            self._hold(hop, self._held[hop] + size)  # an estimate, until the next call knows the decoded size
             return True
         self._paused[hop] = None
         return False

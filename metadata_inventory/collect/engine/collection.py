@@ -1,4 +1,4 @@
-"""Owns the state of one collection: its stage, and what its hops have brought so far.
+"""Owns the state of one collection: its stage, and the results of its hops so far.
 
 Redirects are followed here and not by libcurl, so that every hop is checked and recorded (RFC 9110 §15.4; the method is
 always GET). One deadline holds for all hops. The engine leads each hop through `refuse` (is it allowed at all?),
@@ -45,7 +45,7 @@ _EXPLAINED = frozenset(
 
 
 class Stage(Enum):
-    """What a collection waits for. The engine gives that up at the collection's `give_up_at`, if it has one."""
+    """The event that a collection waits for. The engine ends the wait at its `give_up_at`, if it has one."""
 
     RESOLVING = auto()  # for the addresses of the next hop's host; until `resolve_timeout_s` or the deadline
     WAITING_FOR_SLOT = auto()  # for a slot of the host, its resolution at hand; until the deadline

@@ -228,7 +228,7 @@ class Engine:
             case Stage.TRANSFERRING | Stage.DRAINING_REDIRECT:
                 self._release(collection.hop)
             case Stage.WAITING_FOR_SLOT | Stage.ENDED:
-                pass  # the host slots forget whoever waits there below
+                pass  # `_end` gives up the wait for a slot
             case _:
                 assert_never(collection.stage)
         self._end(collection)

@@ -44,7 +44,7 @@ def read_password(path: Path) -> str:
             os.fchmod(descriptor, 0o600)
             logger.warning(
                 "others could read or change %s, which holds the embedded database's password; its mode is 0600 now. "
-                "Whoever read it knows the password still: without that file, the next start makes another one",
+                "Users who read it still know the password: without that file, the next start makes another one",
                 path,
             )
         return file.read().strip()

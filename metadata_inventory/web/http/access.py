@@ -21,7 +21,7 @@ _CROSS_SITE = "A page of another site may not start work here; the setting cors_
 
 
 class Caller(Struct, frozen=True):
-    """Who sent a request: the holder of `key`, or, where no keys are in force, a network address.
+    """The sender of a request: the holder of `key`, or, where no keys are in force, a network address.
 
     The work that a client starts is counted under `name`.
     """
