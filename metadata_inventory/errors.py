@@ -1,6 +1,6 @@
 """The exceptions that this program raises, in one tree; every class has a stable code.
 
-They stand for mistakes of callers and for broken infrastructure. A URL that fails is no exception but an outcome
+They stand for mistakes of callers and for broken infrastructure. A collection that fails is an outcome, no exception
 (`model.capture.Failure`). Only `web` gives a class its HTTP status; only adapters translate a library's errors.
 
     InventoryError
@@ -43,7 +43,7 @@ class CallerError(InventoryError):
 
 class InvalidUrl(CallerError):
     code = "invalid_url"
-    summary = "The URL cannot be parsed, or its host cannot be dialled."
+    summary = "The URL cannot be parsed, or its host cannot be connected to."
 
 
 class UrlSchemeUnsupported(InvalidUrl):
@@ -75,7 +75,7 @@ class DestinationProhibited(CallerError):
     """The URL names an address, port or name that the destination policy refuses. Nothing is stored."""
 
     code = "destination_ip_prohibited"
-    summary = "The rules of this service do not allow it to connect there."
+    summary = "The destination policy does not allow this service to connect there."
 
 
 class InvalidRequest(CallerError):
@@ -169,7 +169,7 @@ class Unavailable(InventoryError):
 
 
 class StorageUnavailable(Unavailable):
-    """The database did not answer in time. A write may still land later."""
+    """The database did not answer in time. A write may still take effect later."""
 
     code = "storage_unavailable"
     summary = "The database does not answer."
@@ -189,7 +189,7 @@ class RecordUnreadable(Unavailable):
 
 
 class CollectorUnavailable(Unavailable):
-    """No lane process could be started. No request was made for what was to be collected."""
+    """No lane process could be started. The order has no outcome, and no request for it is under way."""
 
     code = "collector_unavailable"
     summary = "No lane process can be started."

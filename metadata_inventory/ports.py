@@ -54,7 +54,7 @@ class ClaimStore(Protocol):
         """Claim by one atomic write, then read the entry, without its capture.
 
         The caller holds the job when the entry's job has the token of the request's lease. Without a lease in the
-        request, the job is put into the backlog, for any worker that has a free slot.
+        request, the job is put into the backlog, for any worker that has a lane with room.
         """
 
     async def renew(self, leases: Sequence[Lease]) -> dict[str, bool]:
@@ -94,23 +94,23 @@ class QueueStore(Protocol):
     async def requeue(self, codes: Collection[str], limit: int, failed_before: datetime | None) -> tuple[int, bool]:
         """Give a job again to up to `limit` failed entries with one of the codes (none given: with any).
 
-        Returns how many were requeued, each by one atomic write, so that none gets two jobs; and whether others may
-        be left. With `failed_before`, only what failed before it. When it raises, some may have been requeued;
+        Returns how many were requeued, each by one atomic write, so that none gets two jobs; and whether others may be
+        left. With `failed_before`, only entries that failed before it. When it raises, some may have been requeued;
         calling it again is harmless.
         """
 
 
 class Collector(Protocol):
-    """Carries out orders. Each ends with an outcome, or with CollectorUnavailable, after which no request was made."""
+    """Carries out orders. Each ends with an outcome or CollectorUnavailable; then no request for it is under way."""
 
     def room(self, host: str, ahead: Sequence[str] = ()) -> int:
-        """How many more collections of this host can start now, after one for each of the hosts `ahead` has started."""
+        """How many more collections of this host can start now, once one for each host in `ahead` has started."""
 
     def full(self) -> bool:
-        """Whether no host has a free slot."""
+        """Whether no lane has room, for any host."""
 
     async def collect(self, order: CollectionOrder, host: str) -> Outcome:
-        """The outcome, within the collector's own deadline; a few times that when a lane process is lost meanwhile.
+        """The outcome, within the collector's own deadline, or a few times that when a lane process is lost meanwhile.
 
         Cancelling the call abandons the order.
         """

@@ -3,8 +3,8 @@
 The sentence names the value's name, what would be right, and the value as it came:
 `log_level must be one of DEBUG, INFO, WARNING or ERROR, not "verbose".`
 
-Types are those of `msgspec` with its constraints (`Meta`). What no constraint can say, such as the meaning of a
-pattern, stands in the type as `Meta(extra={"expected": "a MongoDB URI"})`.
+Types are those of `msgspec` with its constraints (`Meta`). Where a constraint says too little, as a pattern does, the
+type has the words: `Meta(extra={"expected": "a MongoDB URI"})`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def convert(name: str, value: object, kind: Any, *, strict: bool) -> Any:
 
 
 def expectation(kind: Any) -> str:
-    """What a value of this type is, as it stands behind "must be"."""
+    """The words for a value of this type that follow "must be"."""
     return _describe(inspect.type_info(kind))
 
 
@@ -87,7 +87,7 @@ def _item_kind(kind: Any) -> Any:
 
 
 def _plain(information: inspect.Type) -> inspect.Type:
-    """The type without its annotations, and of "this or null" the "this"."""
+    """The type without its annotations and without null."""
     while isinstance(information, inspect.Metadata):
         information = information.type
     if isinstance(information, inspect.UnionType):

@@ -1,8 +1,8 @@
 """API keys: their form, the file that holds them, and the check of the key that a request brings.
 
-A key is `mi_<id>_<secret>`. The secret is 256 random bits, so a plain SHA-256 of it is as safe as any slow hash; the
-file holds nothing else of it. The command line makes and revokes keys; it replaces the file as a whole, and a running
-service notices that within a second. Without a file, requests need no key.
+A key is `mi_<id>_<secret>`. The secret is 256 random bits, so a plain SHA-256 of it is as safe as any slow hash; of the
+secret, the file contains this hash alone. The command line makes and revokes keys; it replaces the file as a whole, and
+a running service notices that within a second. Without a file, requests need no key.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NO_HASH = "0" * 64
 
 
 class Scope(StrEnum):
-    """What a key allows."""
+    """The scopes that a key may have."""
 
     READ = "read"  # read records
     COLLECT = "collect"  # start collections
@@ -110,7 +110,7 @@ class KeyRing:
         self._checked_at = clock()
 
     def find(self, token: str) -> ApiKey | None:
-        """The key of which the token has id and secret, compared in constant time; None when there is none."""
+        """The key whose id and secret the token has, compared in constant time; None when there is none."""
         self._reload_changed_file()
         match = _KEY.fullmatch(token)
         key_id, secret = match.groups() if match else ("", "")

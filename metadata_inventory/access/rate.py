@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-MAX_CLIENTS = 100_000  # that are remembered; of one more, the client that is longest away is forgotten
+MAX_CLIENTS = 100_000  # that are remembered; beyond it, the one whose last request is oldest is forgotten
 
 
 class Grant(Struct, frozen=True):
@@ -22,7 +22,7 @@ class Grant(Struct, frozen=True):
 
 
 class RateLimit:
-    """Each client gets `rate_per_s` tokens per second and keeps at most `burst`. A client that is new has `burst`."""
+    """Each client gets `rate_per_s` tokens per second and keeps at most `burst`. A new client has `burst`."""
 
     def __init__(self, rate_per_s: float, burst: int, *, clock: Callable[[], float]) -> None:
         self.rate_per_s = rate_per_s

@@ -1,5 +1,5 @@
 """Commands that people type: they read arguments, call the service or a file, and print.
 
-They print and return an exit status. What a command does is done elsewhere: `service` runs the service, the API of a
-running service answers for its queue.
+They print and return an exit status. The work itself is done elsewhere: `service` runs the service, `access` makes
+keys, and a running service reads and requeues its jobs through its API.
 """

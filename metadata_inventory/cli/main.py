@@ -1,8 +1,8 @@
 """The command line: assembles the parsers of all commands and runs the one that was called.
 
-Each command has its parser beside it: `serve`, `queue` and `requeue` in `cli.queue`, `keys`. This module imports none
-of them, nor anything else of weight, before `main` is called: multiprocessing's forkserver imports `__main__`, and with
-it this module, into every lane process.
+The parser of a command is in the command's module (`queue` and `requeue` share `cli.queue`). This module imports none
+of them, and no large package, before `main` is called: multiprocessing's forkserver imports `__main__`, and with it
+this module, into every lane process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    0: it has done what it was asked for. 1: a running service refused a request, or a file could not be used. 2: the
+    0: the command has done its work. 1: a running service refused a request, or a file could not be used. 2: the
     command was called wrongly, or the service could not start.
     """
     given = _build_parser().parse_args(arguments)
@@ -32,7 +32,7 @@ def _build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="metadata-inventory",
-        description="Give it a URL: it keeps the headers, cookies and page source that the URL's server answered.",
+        description="Give it a URL: it stores the headers, cookies and page source of the response.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

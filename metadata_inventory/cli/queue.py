@@ -25,7 +25,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     queue.add_argument("--json", action="store_true", help="print the API's answer as it is")
     requeue = commands.add_parser(
         "requeue",
-        help="put failed collections back",
+        help="give jobs again to failed entries",
         description="Give jobs again to failed entries: each is collected again, with all its attempts.",
         allow_abbrev=False,
     )
@@ -47,10 +47,10 @@ def show_queue(given: argparse.Namespace) -> int:
 
 
 def requeue_failed(given: argparse.Namespace) -> int:
-    """Requeue everything that failed with one of the codes (none given: with any), as many calls as that takes.
+    """Requeue everything that failed with one of the codes (none given: with any), in as many calls as needed.
 
-    What fails again after the first call is left alone; otherwise the command would not end while something fails.
-    When the service limits this client's requests, the command waits as long as the service says.
+    Entries that fail again after the first call are left alone; otherwise the command might never end. When the service
+    limits this client's requests, the command waits as long as the service says.
     """
     total, more = 0, True
     body: dict[str, Any] = {"codes": given.code}

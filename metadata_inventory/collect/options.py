@@ -1,7 +1,7 @@
-"""What a lane process is started with, and what its parent keeps lanes by. Frozen, picklable values.
+"""The options of a lane process, and the settings by which its parent runs the lanes. Frozen, picklable values.
 
-A field that a setting sets has the setting's name, unit and type, and no default: the default stands in
-`service.settings` alone, and `service.bootstrap` copies the value by name. Every other field has its default here.
+A field that is set by a setting has its name, unit and type, and no default: the default stands in `service.settings`
+alone, and `service.bootstrap` copies the value by name. Every other field has its default here.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class CollectorOptions(Struct, frozen=True, kw_only=True):
     headers: HeaderLimits
     user_agent: str  # the User-Agent header, as it is sent
     collect_timeout_s: float  # for one collection, over all its hops
-    connect_timeout_s: float  # for name, TCP and TLS of one hop
-    resolve_timeout_s: float  # for the name's look-up of one hop
+    connect_timeout_s: float  # for TCP (or QUIC) and TLS of one hop
+    resolve_timeout_s: float  # for the look-up of the name of one hop
     low_speed_bytes_per_s: int  # a transfer slower than this …
     low_speed_s: int  # … for this long is ended
     max_redirects: int  # hops after the first one
@@ -57,7 +57,7 @@ class CollectorOptions(Struct, frozen=True, kw_only=True):
 
 
 class LaneSettings(Struct, frozen=True, kw_only=True):
-    """What the worker, the parent of the lane processes, keeps its lanes by."""
+    """The settings by which the worker, the parent of the lane processes, runs its lanes."""
 
     lanes: int  # lanes, each with one process
     lane_capacity: int  # collections under way in one lane

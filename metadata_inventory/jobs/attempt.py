@@ -1,6 +1,6 @@
 """The state of one attempt: one claim of this worker, and everything until its outcome is settled or its lease is lost.
 
-A state is followed only by a later one. Whoever waits, waits for a state to be reached.
+A state is followed only by a later one. Callers wait until an attempt has reached a state.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Fence:
         return time.monotonic() >= self._until
 
     def move(self, until: float) -> None:
-        """The lease was renewed, or, with an instant that is past, lost."""
+        """Call it with a later instant when the lease was renewed, and with a past one when it was lost."""
         self._until = until
         if self._timeout is not None and not self._timeout.expired():
             self._timeout.reschedule(self._by_loop())
@@ -54,7 +54,7 @@ class Fence:
 
 
 class Attempt:
-    """Belongs to the dispatcher, whose task runs it. `settled` is the entry as stored, once the outcome is accepted."""
+    """An attempt, run by a task of the dispatcher. `settled` is the entry as stored, once the outcome is accepted."""
 
     def __init__(self, lease: Lease, fence: Fence) -> None:
         self.lease = lease
@@ -68,7 +68,7 @@ class Attempt:
 
     @property
     def job(self) -> Job | None:
-        """The job as the claim left it, when this attempt holds it; None before the claim's answer and otherwise."""
+        """The job as the claim left it, when this attempt holds it; else, and until the claim was carried out, None."""
         if not isinstance(self._claimed, Entry) or self._claimed.job is None:
             return None
         return self._claimed.job if self._claimed.job.token == self.lease.token else None
@@ -84,7 +84,7 @@ class Attempt:
         self.reach(AttemptState.ENDED if self.job is None else AttemptState.COLLECTING)
 
     def reach(self, state: AttemptState) -> None:
-        """Go on to a later state, and wake who waits. Does nothing when the state was reached before."""
+        """Enter a later state and wake the callers that wait. Does nothing when the state was reached before."""
         if state <= self.state:
             return
         self.state = state

@@ -1,7 +1,7 @@
-"""The jobs in the database that no worker holds: read whenever a lane may have a free slot, oldest first, and counted.
+"""The jobs in the database that no worker holds: read, oldest first, whenever a lane may have room, and counted.
 
-A host that has no slot is left out of the rest of a look, so that the jobs of other hosts behind it are found, however
-many of its jobs wait.
+One pass through them is a look. A host for which its lane has no room is left out of the rest of the look, so that the
+jobs of other hosts behind it are found, however many of its jobs wait.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ MAX_SKIPS = 8
 
 
 class Backlog:
-    """`take` starts an attempt at a due job and says whether a lane had a slot for it; `has_room` only says that.
+    """`take` starts an attempt at a due job and says whether its lane had room; `has_room` only says that.
 
-    `full` says that no host has a slot. `limit` bounds the jobs that wait.
+    `full` says that no lane has room. `limit` bounds the jobs that wait.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Backlog:
         self._full = full
         self._limit = limit
         self._wanted = asyncio.Event()  # set: look again
-        self._waiting_hosts: set[str] = set()  # hosts with jobs that wait for a slot …
+        self._waiting_hosts: set[str] = set()  # hosts with jobs that wait for room …
         self._new_hosts: set[str] = set()  # … and those of them that were noted since the present look began
         self._skips: Counter[str] = Counter()  # by host, since one of its waiting jobs was taken
         self._looking = False
@@ -65,7 +65,7 @@ class Backlog:
         self._by_host: Counter[str] = Counter()  # of hosts with many jobs, and of jobs that were added since the count
 
     def has_waiting(self, host: str) -> bool:
-        """Whether jobs of the host are known to wait for a slot: later collections must not start before them."""
+        """Whether jobs of the host are known to wait for room: later collections must not start before them."""
         return host in self._waiting_hosts
 
     def allow_skip(self, host: str) -> bool:
@@ -76,12 +76,12 @@ class Backlog:
         return True
 
     def note_waiting(self, host: str) -> None:
-        """A job of the host was put into the backlog because it had no slot."""
+        """Note that a job of the host was put into the backlog because its lane had no room."""
         self._waiting_hosts.add(host)
         self._new_hosts.add(host)
 
     def wake(self) -> None:
-        """A slot may be free: look now, if any job is known to wait."""
+        """A lane may have room: look now, if any job is known to wait."""
         if self._waiting_hosts or self._looking:
             self._wanted.set()
 
@@ -123,7 +123,7 @@ class Backlog:
             counting.exception()  # retrieved here, since every caller may have gone
 
     async def watch(self) -> None:
-        """Take due jobs, and those of lost workers, whenever a lane has a slot; until cancelled."""
+        """Take due jobs, and those of lost workers, whenever a lane has room; until cancelled."""
         while True:
             self._wanted.clear()
             self._new_hosts.clear()
@@ -141,15 +141,15 @@ class Backlog:
                     await self._wanted.wait()
 
     def _conclude_look(self, left: set[str]) -> None:
-        """`left` are the hosts of which jobs were left. A host that was noted meanwhile and has a slot is looked for
-        at once, and does not count as waiting."""
+        """`left` are the hosts with jobs that were not taken. A host that was noted meanwhile and has room
+        does not count as waiting, and the next look begins at once."""
         self._waiting_hosts = left | {host for host in self._new_hosts if not self._has_room(host)}
         self._skips = Counter({host: count for host, count in self._skips.items() if host in self._waiting_hosts})
         if self._new_hosts - self._waiting_hosts:
             self._wanted.set()
 
     async def _look(self) -> set[str]:
-        """Take what there are slots for; the hosts of which jobs were left, or may have been."""
+        """Take the jobs that lanes have room for. Returns the hosts with jobs that were, or may have been, left."""
         left: set[str] = set()
         last: Cursor | None = None
         for _ in range(PAGES):

@@ -1,9 +1,9 @@
-"""Claims jobs for this worker, runs their attempts, and releases what is unfinished in the end.
+"""Claims jobs for this worker, runs their attempts, and releases unfinished ones when it stops.
 
-A job is claimed only when a lane has a free slot; otherwise it is put into the backlog. Each attempt is owned by a task
-here. A caller that waits for a URL waits for its attempt: for one of this worker on its state, for another worker's by
-reading the store. When a lease is lost, its attempt ends at once: another worker collects the URL, and this outcome
-would not be accepted.
+A job is claimed only when a lane has room; otherwise it is put into the backlog. Each attempt is owned by a task here.
+A caller that waits for a URL waits for its attempt: it waits on the state of an attempt of this worker, and reads the
+store again and again for one of another worker. When a lease is lost, its attempt ends at once: another worker collects
+the URL, and this outcome would not be accepted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from metadata_inventory.tasks import cancel_and_wait
 
 logger = logging.getLogger(__name__)
 
-# How long releasing unfinished jobs may take in the end.
+# How long releasing unfinished jobs may take when the worker stops.
 RELEASE_S = 2.0
 # The first and the longest pause between two looks at another worker's attempt.
 FOREIGN_POLL_S = (0.05, 0.5)
@@ -105,17 +105,17 @@ class Dispatcher:
         run_now: bool = False,
         skip_queue: bool = False,
     ) -> Entry:
-        """Store durably that a collection of the URL is owed, start it when a lane has a slot, and return the entry.
+        """Store durably that a collection of the URL is owed, start it when a lane has room, and return the entry.
 
         `known_settled` and `run_now` are those of `ClaimRequest`. With `skip_queue` the collection may start before
-        jobs of its host that wait. Raises QueueFull, after which nothing is stored, and StorageUnavailable, after
-        which the claim may still land.
+        jobs of its host that wait. Raises QueueFull, after which nothing is stored, and StorageUnavailable, after which
+        the claim may still take effect.
         """
         while (attempt := self._attempts.get(url.id)) is not None:
             entry = await attempt.wait_for_claim()
             if attempt.job is not None or not run_now:
                 return entry
-            # Another worker holds the job, and `run_now` claims more than this attempt did.
+            # That attempt did not get the job; `run_now` also claims one that is not due yet.
             await attempt.wait_for(AttemptState.ENDED)
         lease = self._make_lease(url) if self._may_start(url.host, skip_queue=skip_queue) else None
         request = ClaimRequest(
@@ -131,7 +131,7 @@ class Dispatcher:
         return await self._put_into_backlog(request)
 
     async def wait_settled(self, url: NormalizedUrl, seen: Entry, timeout_s: float) -> Entry | None:
-        """The entry once the attempt that `seen` shows has ended, in whatever worker; None when the time is over.
+        """The entry once the attempt that `seen` shows has ended, in any worker; None when the time is over.
 
         Raises StorageUnavailable, also when the outcome is known and the database does not take it.
         """
@@ -207,7 +207,7 @@ class Dispatcher:
             self._backlog.wake_in(max(0.0, (entry.job.due_at - self._now()).total_seconds()))
 
     def _has_room(self, host: str) -> bool:
-        """Whether a lane has a slot for the host. Claims on their way count too: they are in no lane yet."""
+        """Whether a lane has room for the host. Claims under way count too: they are in no lane yet."""
         claiming = [one.lease.url.host for one in self._attempts.values() if one.state is AttemptState.CLAIMING]
         return not self._closing and self._collector.room(host, claiming) > 0
 
@@ -217,7 +217,7 @@ class Dispatcher:
         return not self._backlog.has_waiting(host) or (skip_queue and self._backlog.allow_skip(host))
 
     def _take(self, url: NormalizedUrl, entry: Entry) -> bool:
-        """Start an attempt at a due job, unless one runs here already; False when no lane has a slot."""
+        """Start an attempt at a due job, unless one runs here already; False when no lane has room."""
         if url.id in self._attempts:
             return True
         if not self._has_room(url.host):

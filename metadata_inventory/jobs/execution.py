@@ -64,7 +64,7 @@ class Execution:
         except TimeoutError:
             logger.warning("a lease was lost", extra=_identify(attempt.lease))
             return None
-        except CollectorUnavailable:  # another worker may have a slot; the attempt is not counted
+        except CollectorUnavailable:  # another worker may have room; the attempt is not counted
             await self._release(attempt.lease)
             return None
         attempt.reach(AttemptState.SETTLING)
@@ -104,7 +104,7 @@ class Execution:
             logger.error("an outcome could not be stored", extra=_identify(attempt.lease))
         except Exception:
             logger.exception("an outcome cannot be stored", extra=_identify(attempt.lease))
-            failure = self._internal_failure("What the server answered could not be stored.")
+            failure = self._internal_failure("The server's response could not be stored.")
             with contextlib.suppress(StorageUnavailable):
                 return await self._offer(attempt, failure, job)
         return None
@@ -176,5 +176,5 @@ def _came_short(capture: Capture) -> Failure:
 
 
 def _identify(lease: Lease) -> dict[str, str]:
-    """What a log line names of a job."""
+    """The fields by which a log line identifies a job."""
     return {"record": lease.url.id, "host": lease.url.host}

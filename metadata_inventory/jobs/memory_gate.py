@@ -1,4 +1,4 @@
-"""Limits the bytes of outcomes that wait for the database. While the gate is shut, lanes return no further outcomes."""
+"""Limits the bytes of outcomes that wait for the database. While the gate is shut, lanes fetch no further ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class MemoryGate:
-    """Open while fewer than `limit_bytes` are held, so the last outcome let through may exceed the limit by its size.
+    """Open while fewer than `limit_bytes` are held, so the last outcome to pass may exceed the limit by its size.
 
     Belongs to one event loop.
     """

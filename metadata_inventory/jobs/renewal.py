@@ -14,9 +14,9 @@ from metadata_inventory.ports import ClaimStore
 
 logger = logging.getLogger(__name__)
 
-# Part of a lease after which a collection is cancelled; the rest is the time that cancelling may take.
+# The share of a lease after which a collection is cancelled; cancelling may take the rest.
 FENCE_SHARE = 0.95
-# The pause after a renewal of which something was not answered, unless renewals are more frequent anyway.
+# The pause after a renewal that the database did not confirm for every lease; `renew_s` when that is shorter.
 RETRY_S = 1.0
 
 
@@ -55,7 +55,7 @@ class Renewal:
         held_until = self._held_until()
         try:
             held = await self._store.renew([attempt.lease for attempt in attempts])
-        except Exception:  # the edge of the task: without renewals, every collection here would be made twice
+        except Exception:  # the boundary of the task: without renewals, every collection here would be made twice
             logger.exception("leases cannot be renewed")
             return False
         for attempt in attempts:
@@ -65,5 +65,5 @@ class Renewal:
         return all(attempt.lease.token in held for attempt in attempts)
 
     def _held_until(self) -> float:
-        """The fence of a write that is sent now: the server's clock starts later, so this one runs out first."""
+        """The fence for a write that is sent now. The server starts the lease later, so this ends first."""
         return time.monotonic() + FENCE_SHARE * self._times.lease_s

@@ -66,7 +66,7 @@ class Response(Struct, frozen=True, kw_only=True):
 class Timings(Struct, frozen=True, kw_only=True):
     """Milliseconds of each phase; phases do not overlap. Null for a phase that did not take place.
 
-    `connect` is without `tls`. `blocked` is the wait before the transfer started (queue, connection limit).
+    `connect` is without `tls`. `blocked` is the wait for a look-up, for a host slot and in libcurl's queue.
     """
 
     blocked: float | None = None

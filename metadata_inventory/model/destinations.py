@@ -2,12 +2,12 @@
 
 A client that submits a URL chooses where this service connects, so it connects to public addresses on web ports only,
 unless the operator allows more. `DestinationPolicy.allows_address` decides, for every socket, once the address is
-known: no name, redirect or changing DNS response gets around it. `refuses_url` only says earlier what is certain
-without DNS.
+known: no name, redirect or changing DNS response gets around it. `refuses_url` only refuses earlier, where that is
+certain without DNS.
 
-The tables follow the IANA special-purpose registries (RFC 6890, IPv4 and IPv6) and are refused whole, also where a
-registry calls part of a block reachable: no web site is served from them. `ipaddress.is_global` is not used:
-it differs here (multicast, AS112, 6to4 and its relays, the space outside 2000::/3) and between versions of Python.
+The tables follow the IANA special-purpose registries (RFC 6890, IPv4 and IPv6). Each block is refused as a whole, also
+where a registry calls part of it reachable: no web site is served from there. `ipaddress.is_global` is not used: it
+differs here (multicast, AS112, 6to4 and its relays, the space outside 2000::/3) and between versions of Python.
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ class DestinationPolicy:
     def allows_connection(self, ip: str, port: int, local_ip: str) -> bool:
         """Whether a connection to `ip` and `port`, whose own end is `local_ip`, may be used.
 
-        As `allows_address`; and one whose ends have the same address has not left this host, so that the address is
-        one of its own, also when it came after `own_addresses` were read.
+        As `allows_address`. Besides, a connection whose two ends have the same address is refused without an exception:
+        it has not left this host, so the address is one of its own, even if it came after `own_addresses` were read.
         """
         if not self.allows_address(ip, port):
             return False

@@ -1,4 +1,4 @@
-"""Decides when a URL is collected again: retry, freshness, and how long a stored failure answers. Pure."""
+"""Decides when a URL is collected again: retry, freshness, and how long a stored failure is the answer. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from metadata_inventory.model.capture import Capture, Failure, FailureCode
 from metadata_inventory.model.record import StoredFailure
 
-# Failures that may pass by themselves, with the most attempts that each is worth.
+# Failures that may pass by themselves, with the number of attempts for each.
 _ATTEMPTS = {
     FailureCode.DNS_ERROR: 3,
     FailureCode.DNS_TIMEOUT: 3,
@@ -24,7 +24,7 @@ _ATTEMPTS = {
     FailureCode.INTERNAL_ERROR: 2,
 }
 
-# After so many lost leases a job is taken to end its workers itself, and is stored as `worker_lost`.
+# After so many lost leases the job itself is assumed to end its workers, and ends as `worker_lost`.
 MAX_LOSSES = 10
 
 # Responses to be collected again later when they carry Retry-After: RFC 6585 §4, RFC 9110 §15.6.4 and §10.2.3.
@@ -32,7 +32,7 @@ _LATER = frozenset({429, 503})
 # An unfinished capture gets as many attempts as a connection that broke.
 _CAPTURE_ATTEMPTS = _ATTEMPTS[FailureCode.CONNECTION_TERMINATED]
 
-# A refusal answers only briefly: the operator may change the rules at any moment.
+# Seconds for which a prohibited destination is the answer: few, since the operator may change the rules at any moment.
 _REFUSAL_TTL_S = 60.0
 
 
@@ -43,8 +43,8 @@ def retryable(code: FailureCode) -> bool:
 def fullness(capture: Capture) -> int | None:
     """How much an unfinished capture brought; None for a finished one.
 
-    0 for a response that only says when to come back; for a body cut by time or by a lost connection, 1 + the bytes
-    that came. A body cut at our own limit is finished: it would be cut there again.
+    0 for a 429 or 503 with Retry-After; for a body cut off by time or by a lost connection, 1 + the bytes that came. A
+    body cut at our own limit is finished: it would be cut there again.
     """
     if _retry_after_s(capture) is not None:
         return 0
@@ -84,7 +84,7 @@ class CollectPolicy(Struct, frozen=True, kw_only=True):
         return delay_s * (0.5 + jitter / 2)
 
     def stored_failure(self, failure: Failure, attempts: int, delay_s: float | None) -> StoredFailure:
-        """The failure, with the instant until which it answers for the URL."""
+        """The failure, with the instant until which it is the answer for the URL."""
         if delay_s is None:
             refused = failure.code is FailureCode.DESTINATION_IP_PROHIBITED
             delay_s = min(self.failure_ttl_s, _REFUSAL_TTL_S) if refused else self.failure_ttl_s
@@ -96,7 +96,7 @@ class CollectPolicy(Struct, frozen=True, kw_only=True):
         )
 
     def failure_answers(self, stored: StoredFailure, now: datetime) -> bool:
-        """Whether a stored failure still answers: its time is not over, and the rules that refused are unchanged."""
+        """Whether a stored failure is still the answer: its time is not over, and rules that refused are the same."""
         if stored.failure.code is FailureCode.DESTINATION_IP_PROHIBITED and stored.policy != self.rules:
             return False
         return now < stored.retry_at

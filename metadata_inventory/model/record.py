@@ -1,4 +1,4 @@
-"""What is stored of one URL: the entry, its job and its failure. `view` has what the API shows of it. Pure.
+"""The stored values of one URL: the entry, its job and its failure. `view` has those that the API shows. Pure.
 
 An entry's `status` says what can be served: pending (nothing yet), complete or failed. Its `job` says whether work is
 owed. The two are independent: a refresh of a complete record has a job, and the old capture is served meanwhile.
@@ -48,7 +48,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Retry(Struct, frozen=True, kw_only=True):
-    """The attempt after an unfinished capture: due after `delay_ms`, to bring at least the fullness `kept`."""
+    """The attempt after an unfinished capture: due after `delay_ms`. It must bring at least the fullness `kept`."""
 
     delay_ms: int
     kept: int
@@ -57,7 +57,7 @@ class Retry(Struct, frozen=True, kw_only=True):
 class StoredFailure(Struct, frozen=True, kw_only=True):
     """The last failure since the last capture.
 
-    It answers until `retry_at`, while the destination policy's fingerprint is `policy`.
+    It is the answer until `retry_at`; a prohibited destination only while the policy's fingerprint is `policy`.
     """
 
     failure: Failure
@@ -91,7 +91,7 @@ class Cursor(NamedTuple):
 
 
 class DueJobs(Struct, frozen=True, kw_only=True):
-    """Entries that can be read, without captures, and the cursor of the last one, readable or not; None without any."""
+    """Readable entries without captures, and the cursor of the last job found, readable or not; None if none was."""
 
     entries: tuple[Entry, ...]
     last: Cursor | None
@@ -118,7 +118,7 @@ class QueueState(Struct, frozen=True, kw_only=True):
 
 
 class ClaimRequest(Struct, frozen=True, kw_only=True):
-    """A collection that is to be owed, or started.
+    """A request to owe a collection, or to start it.
 
     `given_url` is the URL's text as it came, stored when the URL is new. `lease` is put on the job when it is free;
     None puts the job into the backlog. `known_settled` is the `Entry.settled` that the caller read, so that a decision

@@ -6,7 +6,7 @@ so everything that may tell two pages apart is kept: the order and presence of q
 trailing slash.
 
 Invariant: normalizing twice equals once. A bare `%` is written `%25` in the same pass that decodes, so decoding makes
-no new escape; dot segments, also those spelled with `%2e`, are gone before anything is decoded, so none comes to be.
+no new escape; dot segments, also those spelled with `%2e`, are removed before anything is decoded, so it makes none.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _AUTHORITY_END = re.compile(r"[/?#]")  # RFC 3986 §3.2; a backslash, which ends it for WHATWG alone, is refused
 _NO_HOST = re.compile(r"(?::[0-9]*)?")  # an authority that is empty, or a port alone
-# What libcurl takes of what WHATWG leaves in a host; libcurl 8.23 answers error 3 to the rest (!"$&'()*+,;=`{}).
-# Empty and over-long labels it would hand to the resolver, but no name in the DNS has them (RFC 1035 §2.3.4).
+# A host may have more characters by WHATWG, but libcurl 8.23 fails with error 3 for those (!"$&'()*+,;=`{}).
+# It would hand empty and over-long labels to the resolver, but no name in the DNS has them (RFC 1035 §2.3.4).
 _NAME = re.compile(r"(?=.{1,253}\.?\Z)[a-z0-9_~-]{1,63}(?:\.[a-z0-9_~-]{1,63})*\.?")
 _PERCENT = re.compile(r"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")  # RFC 3986 §2.3
@@ -139,7 +139,7 @@ def _refuse_authority(text: str) -> None:
 
 
 def _dialable_host(hostname: str) -> str:
-    """The host as DNS or a socket takes it; raises InvalidUrl when libcurl or DNS cannot take it."""
+    """The host in the form for DNS or a socket; raises InvalidUrl when libcurl or DNS cannot take it."""
     if hostname.startswith("["):
         return hostname[1:-1]
     if not _NAME.fullmatch(hostname):

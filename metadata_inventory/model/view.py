@@ -94,9 +94,9 @@ class RunningJob(Struct, frozen=True, kw_only=True):
 class QueueView(Struct, frozen=True, kw_only=True):
     """The collections that are owed, of all workers.
 
-    `waiting` are due and have no free slot yet, up to `limit`; `running` are held by a worker; `retrying` wait for the
-    time of their next attempt; the lease of the `abandoned` ones has run out. `failed` counts stored failures without
-    a job.
+    `waiting` are due, but no lane had room yet, up to `limit`; `running` are held by a worker; `retrying` wait for the
+    time of their next attempt; the lease of the `abandoned` ones has run out. `failed` counts stored failures without a
+    job.
     """
 
     limit: int

@@ -1,7 +1,7 @@
-"""What is declared of a setting, beside its default: its type, its meaning, its names and its checks.
+"""The declaration of a setting beside its default: its type, its meaning, its names and its checks.
 
-A setting's type says most of what reading it needs. A tuple is given as a list in TOML and with commas in a variable.
-Of one that may be None, an empty text means None, as TOML has no null. A choice may be given in any case. The rest
+The type of a setting says most of how it is read. A tuple is given as a list in TOML and with commas in a variable.
+Where the type allows None, an empty text means None, as TOML has no null. A choice may be given in any case. The rest
 stands in `Meta.extra`: "expected" says in words what a value must be; the other keys are fields of `Declaration`.
 """
 
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 
 class Declaration(Struct, frozen=True, kw_only=True):
-    """What is declared of one setting beside its default."""
+    """The declaration of one setting beside its default."""
 
     name: str
     kind: Any  # the annotated type
@@ -45,7 +45,7 @@ class Declaration(Struct, frozen=True, kw_only=True):
 
 
 def read_declarations(settings: type[Struct], *, variable_prefix: str) -> dict[str, Declaration]:
-    """What each field of `settings` declares, by its name. Each has an annotation with one `Meta`."""
+    """The declaration of each field of `settings`, by its name. Each has an annotation with one `Meta`."""
     return {field.name: _declare(field, variable_prefix) for field in msgspec.structs.fields(settings)}
 
 

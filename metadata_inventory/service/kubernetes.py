@@ -1,8 +1,9 @@
 """Recognises the variables that Kubernetes sets for a Service, which look like settings of this program.
 
 The kubelet gives each container variables for every Service of its namespace. Those of a Service called `inventory`, or
-`inventory-` and more, begin like this program's settings; `INVENTORY_PORT` even has the name of one. A variable is
-recognised only when both its name and its value have the exact form, so that a misspelt setting is still refused.
+whose name begins with `inventory-`, begin like this program's settings; `INVENTORY_PORT` even has the name of one. A
+variable is recognised only when both its name and its value have the exact form, so that a misspelt setting is still
+refused.
 
 Forms: Kubernetes' documentation, "Service", "Environment variables"; the kubelet's pkg/kubelet/envvars, `FromServices`
 and `makeLinkVariables`. Dashes and dots of names are underscores there; an IPv6 address is in brackets inside a URL.
@@ -20,7 +21,7 @@ _NUMBER = "[0-9]{1,5}"
 _URL = rf"{_PROTOCOL}://(?:{_ADDRESS}|\[{_ADDRESS}\]):{_NUMBER}"
 _LINK = rf"{_SERVICE}_PORT_{_NUMBER}_{_PROTOCOL.upper()}"
 
-# What name and value are together, as NAME=VALUE.
+# The forms of name and value together, as NAME=VALUE.
 _FORMS = tuple(
     re.compile(form)
     for form in (

@@ -23,10 +23,10 @@ STABLE_AFTER_S = 60.0
 
 
 class WorkerInput(Struct, frozen=True, kw_only=True):
-    """What a worker reads at its start, as one line of JSON on its standard input.
+    """The input of a worker: one line of JSON on its standard input, read at its start.
 
-    The input then stays open. Its end means that the supervisor has ended. `settings.mongo_uri` is never None: without
-    one of the user's own it is the embedded database's.
+    Standard input then stays open; its end means that the supervisor has ended. `settings.mongo_uri` is never None: if
+    the operator gave none, it is the embedded database's.
     """
 
     number: int  # 1 … processes

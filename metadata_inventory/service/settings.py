@@ -172,7 +172,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 30.0
     connect_timeout_s: Annotated[
         float,
-        Meta(gt=0, le=3600, description="Seconds that one connection may take, name look-up and TLS included."),
+        Meta(gt=0, le=3600, description="Seconds that one connection may take, TLS included; the name look-up is not."),
     ] = 10.0
     resolve_timeout_s: Annotated[
         float, Meta(gt=0, le=3600, description="Seconds that one look-up of a host name may take.")
@@ -249,7 +249,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry_max_s: Annotated[float, Meta(gt=0, le=86_400, description="Most seconds between two attempts.")] = 60.0
     retry_after_max_s: Annotated[
         float,
-        Meta(ge=0, le=86_400, description="Most seconds that an origin's Retry-After (with 429 or 503) is granted."),
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Most seconds by which an origin's Retry-After (with 429 or 503) delays an attempt.",
+        ),
     ] = 300.0
 
     queue_limit: Annotated[
@@ -257,7 +261,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=10_000_000,
-            description="Jobs that may wait; above that, collections are refused. One host has half of it.",
+            description="Jobs that may wait; above that, collections are refused. One host alone gets half.",
         ),
     ] = 20_000
     lease_s: Annotated[

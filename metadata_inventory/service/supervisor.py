@@ -136,7 +136,7 @@ class Supervisor:
         while not signals.stop_requested:
             waits = [wait_s for child in self._children() if (wait_s := child.restart_if_due()) is not None]
             reap_orphans({child.process.pid for child in self._children() if child.process is not None})
-            # A worker that was ready once may lack something for a while. When none ever was, more starts do not help.
+            # A worker that was ready once may fail for a passing reason. When none ever was, more starts do not help.
             if not self._readiness.received() and all(worker.failures >= FIRST_STARTS for worker in self._workers):
                 raise WorkersFailed
             signals.wait(min(waits, default=None))
@@ -162,7 +162,7 @@ class Supervisor:
 
 
 class Signals:
-    """Makes signals something to wait for. The first one requests the stop, a second one a stop without delay."""
+    """Lets the supervisor wait for signals. The first one requests the stop, a second one a stop without delay."""
 
     def __init__(self) -> None:
         self._requests = 0
@@ -182,7 +182,7 @@ class Signals:
     def wait(self, timeout_s: float | None) -> None:
         """Wait until a signal arrives, at most `timeout_s`.
 
-        The end of a child is one. One that arrived before the call, and after the last, ends the wait at once.
+        The end of a child is a signal, too. A signal that arrived since the last call ends the wait at once.
         """
         if self._selector.select(timeout_s):
             with contextlib.suppress(BlockingIOError):
@@ -195,7 +195,7 @@ class Signals:
         self._selector.register(self._reader, selectors.EVENT_READ)
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored; that is to stay
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and it stays ignored
                 self._previous[number] = signal.signal(number, self._count_request)
         # Without a handler of Python's own, the wakeup descriptor is not written to.
         self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)

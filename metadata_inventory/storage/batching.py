@@ -1,8 +1,8 @@
 """Sends operations that arrive together to the database together.
 
-A batch is what arrived while the batch before it was under way. So a lone operation never waits, and under load many
-operations share the cost of one call to the driver. At most one batch of a Batcher is under way, bounded in items and
-bytes.
+A batch has the operations that arrived while the batch before it was under way. So a lone operation never waits, and
+under load many operations share the cost of one call to the driver. At most one batch of a Batcher is under way,
+bounded in items and bytes.
 """
 
 from __future__ import annotations

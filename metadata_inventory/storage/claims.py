@@ -3,9 +3,9 @@
 A job is a sub-document with `due_ms`, the instant from which any worker may take it: the end of the lease when it has
 one, else the time of the next attempt. So one comparison says whether a job is free, and one index serves it.
 
-Every write may be repeated, so a timeout is answered by sending the same write again:
-  * A claim that landed made the job the caller's own, so the job is not due: the second one changes nothing.
-  * An outcome that landed ended the job: the second one matches nothing, and `settled` has its token.
+Every write may be repeated, so after a timeout the same write is sent again:
+  * A claim that took effect gave the caller the job, so the job is not due: the second one changes nothing.
+  * An outcome that took effect ended the job: the second one matches nothing, and `settled` has its token.
 
 A document that this program cannot read is left as it is: `filters.readable` and `filters.held` do not match it. A
 claim then tries to insert a second document under the same id, which the unique `_id` refuses.
@@ -37,9 +37,9 @@ _ONE_WHEN_LEASED: Expression = {"$cond": [_UNLEASED, 0, 1]}
 def claim(request: ClaimRequest, lease_ms: int) -> UpdateOne:
     """Take the URL's job, or put one into the backlog, if the state that the caller saw still holds; else no change.
 
-    With a lease, a due job is taken. `run_now` also takes one that waits for its time, and forgets its `kept`: who asks
-    for a collection now gets what it brings. A job is made when the URL is unknown (the upsert), or when the document
-    has none and its last outcome is the one that the caller knows.
+    With a lease, a due job is taken. `run_now` also takes one that waits for its time, and forgets its `kept`: a caller
+    who asks for a collection now gets its capture. A job is made when the URL is unknown (the upsert), or when the
+    document has none and its last outcome is the one that the caller knows.
 
     The condition stands in the update, because MongoDB refuses `$expr` in the filter of an upsert.
     """
@@ -113,7 +113,7 @@ def complete(
 
 
 def fail(lease: Lease, failure: StoredFailure) -> UpdateOne:
-    """Store the failure and end the job. A complete record stays complete and is served on."""
+    """Store the failure and end the job. A complete record stays complete and is still served."""
     fields = {
         "status": _complete_or(Status.FAILED),
         "failure": {"$literal": failure_fields(failure)},
@@ -135,7 +135,7 @@ def postpone(lease: Lease, failure: StoredFailure, delay_ms: int) -> UpdateOne:
 
 
 def release(lease: Lease) -> UpdateOne:
-    """Give the job back, due now, its attempt not counted. `settled` stays: who waits for an outcome waits on."""
+    """Give the job back, due now, its attempt not counted. `settled` stays, so callers still wait for the outcome."""
     return UpdateOne(held(lease), [{"$set": {"job": _unleased_job(attempts=0, delay_ms=0)}}])
 
 

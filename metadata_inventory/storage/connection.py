@@ -42,7 +42,7 @@ class Connection:
     def __init__(self, uri: str, database: str, *, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._client = _make_client(uri, timeout_s)
-        # These override the URI: a claim is read back, and only the primary knows what became of it.
+        # These override the URI: a claim is read back, and only the primary is sure to have its result.
         self.database: AsyncDatabase[dict[str, Any]] = self._client.get_database(
             database,
             codec_options=CODEC,

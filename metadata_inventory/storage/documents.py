@@ -111,7 +111,7 @@ def to_head(document: Document) -> Entry:
 
 
 def to_readable_head(document: Document) -> Entry | None:
-    """As `to_head`, but None for a document that cannot be read: others in a list must not suffer from it."""
+    """As `to_head`, but None for a document that cannot be read, so that the others of a list are still returned."""
     try:
         return to_head(document)
     except RecordUnreadable:
@@ -119,7 +119,7 @@ def to_readable_head(document: Document) -> Entry | None:
 
 
 def unreadable(document: Document, reason: str) -> RecordUnreadable:
-    """The error for a document that cannot be read, once it is in the log."""
+    """Log the reason why a document cannot be read, and return the error to raise."""
     logger.error("a stored record cannot be read: %s", reason, extra={"record": document.get("_id")})
     return RecordUnreadable()
 

@@ -1,4 +1,4 @@
-"""Which documents of `records` a query or an update means, and the indexes that serve these filters.
+"""The filters of queries and updates on the collection `records`, and the indexes that serve these filters.
 
 `due_ms` is compared with the database server's clock: `$toLong` of `$$NOW`, because SecantusDB 0.7 calls
 `date <= $$NOW` always true.
@@ -30,7 +30,7 @@ DUE_ORDER = OWED_INDEX[:2]
 # Documents with a failure: what their index covers.
 HAS_FAILED: Expression = {"failure.failure.code": {"$gt": ""}}
 FAILED_INDEX = [("failure.failure.code", 1), ("job.due_ms", 1)]
-# Failures behind which no work is owed.
+# Failures of entries that have no job.
 FAILED: Expression = {**HAS_FAILED, "job.due_ms": None}
 
 # Jobs under a lease that has not run out.

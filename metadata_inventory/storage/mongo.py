@@ -1,7 +1,7 @@
 """RecordStore and ClaimStore on MongoDB 7 or later (stand-alone, replica set or sharded), and on SecantusDB.
 
-Operations that arrive together travel together (`batching`). A write is carried out first, and its document then read:
-what is read says what became of the write, also when it was answered by a timeout and repeated (`writes`).
+Operations that arrive together are sent together (`batching`). A write is carried out first, and its document then
+read: that shows whether the write took effect, also when it was repeated after a timeout (`writes`).
 """
 
 from __future__ import annotations

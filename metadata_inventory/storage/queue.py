@@ -84,7 +84,7 @@ class MongoQueue:
             return await self._put_back(urls, more=len(urls) == limit)
 
     async def _find_readable(self, wanted: dict[str, Any], limit: int) -> list[NormalizedUrl]:
-        """The URLs of up to `limit` documents. Unreadable ones take no place, or they would hide others for ever."""
+        """The URLs of up to `limit` documents. Unreadable ones do not count: they would hide others for ever."""
         urls: list[NormalizedUrl] = []
         async with self._records.find(wanted, _FAILED_HEAD) as found:
             async for document in found:
@@ -117,7 +117,7 @@ def _depth(groups: Sequence[Document], state: str) -> QueueDepth:
 
 
 def _earliest(instants_ms: Iterable[Any]) -> datetime | None:
-    """The earliest of the instants. A value that is none comes from an unreadable job, and is left out."""
+    """The earliest of the instants. A value that is no number comes from an unreadable job, and is left out."""
     try:
         return to_instant(min(ms for ms in instants_ms if isinstance(ms, int)))
     except (OverflowError, ValueError, OSError):  # none is left, or it lies outside of what Python can hold

@@ -1,7 +1,7 @@
 """Carries the updates of a batch out, and repeats them until the database has answered or the bound is over.
 
-A timeout means unknown: the write may have landed, or may land yet. The same write is then sent again, which `claims`
-makes harmless. What lands after the bound is a lease that runs out.
+After a timeout it is not known whether the write took effect, or will. The same write is then sent again, which
+`claims` makes harmless. A claim that takes effect after the bound leaves a lease that nobody uses, and that runs out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 DUPLICATE_KEY = 11000
 PAUSE_S = 0.05
 
-# What the driver or BSON raises for an operation that cannot be put into a message.
+# The driver's and BSON's errors for an operation that cannot be put into a message.
 UNSENDABLE = (BSONError, OverflowError, UnicodeError)
 
 
@@ -72,8 +72,8 @@ async def _write_repeatedly(
 def _is_unknown(error: PyMongoError) -> bool:
     """Whether the write may have been carried out, or may yet be, although an error came back.
 
-    So it is after a write concern's error: the primary has written, and a majority of it has not confirmed it. The
-    repeated write changes nothing, and waits until a majority has what it found.
+    That is also so after a write concern's error: the primary has written, and no majority has confirmed it. The
+    repeated write changes nothing, and waits until a majority has the state that it found.
     """
     if isinstance(error, BulkWriteError) and (error.details or {}).get("writeConcernErrors"):
         return True
@@ -81,7 +81,7 @@ def _is_unknown(error: PyMongoError) -> bool:
 
 
 def _read_errors(error: BulkWriteError, count: int) -> list[Exception | None]:
-    """The error of each operation. A duplicate key is none: another insert came first, or `filters` has held ours."""
+    """Each operation's error. A duplicate key is none: another insert came first, or the document is unreadable."""
     answers: list[Exception | None] = [None] * count
     for failed in (error.details or {}).get("writeErrors", []):
         if failed["code"] != DUPLICATE_KEY:

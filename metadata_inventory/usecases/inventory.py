@@ -73,10 +73,10 @@ class Inventory:
     async def look_up(
         self, given_url: str, *, max_age_s: float | None, wait_s: float, collect: bool, permit: Permit = permit_all
     ) -> Found:
-        """The entry at once, after starting a collection that is missing; with `wait_s`, once there is one to serve.
+        """The entry, after a collection was started if one is missing. Waits up to `wait_s` for a record or a failure.
 
-        `permit` is called before a collection is started, and raises when the client may not start one. Raises what
-        it raises, InvalidUrl, DestinationProhibited, RecordNotFound (only without `collect`), QueueFull and
+        `permit` is called before a collection is started, and raises when the client may not start one. Raises its
+        errors, InvalidUrl, DestinationProhibited, RecordNotFound (only without `collect`), QueueFull and
         StorageUnavailable.
         """
         url = self._admit(given_url)
@@ -138,7 +138,7 @@ class Inventory:
     def _refresh(self, url: NormalizedUrl, entry: Entry, permit: Permit) -> None:
         """Start a refresh of a stale capture in the background, if the client may start one; nobody waits for it.
 
-        A refresh that failed is not tried again while its stored failure answers.
+        A refresh that failed is not tried again while its stored failure counts (`failure_ttl_s`).
         """
         if entry.job is None and not self._failure_answers(entry):
             try:

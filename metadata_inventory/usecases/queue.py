@@ -17,7 +17,7 @@ MAX_REQUEUED = 200
 
 
 class Queue:
-    """`limit` bounds the jobs that wait, for a free slot or for the time of their next attempt."""
+    """`limit` bounds the jobs that wait for a lane with room, or for the time of their next attempt."""
 
     def __init__(self, store: QueueStore, *, limit: int) -> None:
         self._store = store

@@ -160,7 +160,7 @@ CASES = (
     ),
     Case(
         name="answer-before-request",
-        does="answers before it has read the request",
+        does="responds before it has read the request",
         says="the page",
         serve=answers_without_reading,
         expect=page(body=HELLO),
@@ -175,7 +175,7 @@ CASES = (
     ),
     Case(
         name="second-request-dropped",
-        does="reads a second request on its connection and closes instead of answering",
+        does="reads a second request on its connection and closes instead of responding",
         says="the page: libcurl repeats the request once, on a new connection",
         serve=drops_requests_on_used_connections,
         before=("/first",),
@@ -183,7 +183,7 @@ CASES = (
     ),
     Case(
         name="reused-connection",
-        does="answers a second collection on the first one's connection",
+        does="responds to a second collection on the first one's connection",
         says="the page, with the server's address as on the first",
         serve=keeps_answering(whole()),
         before=("/first",),
@@ -191,7 +191,7 @@ CASES = (
     ),
     Case(
         name="tls-alert-in-plain-text",
-        does="answers a request in plain text with a TLS alert",
+        does="responds to a request in plain text with a TLS alert",
         says="no HTTP",
         serve=answers(bytes.fromhex("15030100020246")),
         expect=failure(FailureCode.HTTP_PROTOCOL_ERROR),
@@ -209,7 +209,7 @@ CASES = (
     ),
     Case(
         name="lane-without-room",
-        does="answers 12 collections at once with bodies over their limit, while the body budget is used up",
+        does="responds to 12 collections at once with bodies over their limit, while the body budget is used up",
         says="`length` on every one of them: bytes that wait while a transfer is paused are cut off too",
         serve=answers_all_at_once(),
         at_once=PEERS,

@@ -20,14 +20,14 @@ def asked_twice_at_most(outcome: Outcome, server: OddServer) -> None:
 CASES = (
     http2(
         "h2-page",
-        "answers over HTTP/2",
+        "responds over HTTP/2",
         "the page, version HTTP/2, ALPN h2, an empty reason",
         over_h2(answer.normal),
         page(version="HTTP/2", reason="", alpn="h2", names=["content-type"], verified=True, certified=True, body=HELLO),
     ),
     http2(
         "h2-reused-connection",
-        "answers a second collection on the first one's connection",
+        "responds to a second collection on the first one's connection",
         "the page, with the same TLS parameters and address as on the first",
         over_h2(answer.normal),
         page(version="HTTP/2", alpn="h2", verified=True, certified=True, reached=True, body=HELLO),
@@ -70,14 +70,14 @@ CASES = (
     ),
     http2(
         "h2-goaway-always",
-        "answers every request with GOAWAY alone",
+        "responds to every request with GOAWAY alone",
         "the connection ended; libcurl may repeat the request once, not six times",
         over_h2(answer.goes_away_unanswered),
         failure(FailureCode.CONNECTION_TERMINATED, asked_twice_at_most),
     ),
     http2(
         "h2-goaway-once",
-        "answers the first request with GOAWAY, the repeated one with a page",
+        "responds to the first request with GOAWAY, the repeated one with a page",
         "the page",
         over_h2(answer.goes_away_once),
         page(asked_twice_at_most, body=HELLO),
@@ -91,7 +91,7 @@ CASES = (
     ),
     http2(
         "h2-goaway-gracefully",
-        "sends GOAWAY and answers what it has taken",
+        "sends GOAWAY and completes what it has accepted",
         "the page",
         over_h2(answer.goes_away_gracefully),
         page(body=HELLO),
@@ -119,7 +119,7 @@ CASES = (
     ),
     http2(
         "h2-refuse-stream-once",
-        "refuses the first stream and answers the repeated request",
+        "refuses the first stream and responds to the repeated one",
         "the page",
         over_h2(answer.refuses_stream_once),
         page(body=HELLO),
@@ -244,7 +244,7 @@ CASES = (
     http2(
         "h2-pings-for-ever",
         "sends PING without end",
-        "the connection ended: nghttp2 gives up when its answers find no reader",
+        "the connection ended: nghttp2 gives up when nobody reads its acknowledgements",
         over_h2(answer.pings_for_ever),
         failure(FailureCode.CONNECTION_TERMINATED),
         grows_mib=24,
@@ -252,14 +252,14 @@ CASES = (
     http2(
         "h2-settings-for-ever",
         "sends SETTINGS without end",
-        "the connection ended: nghttp2 gives up when its answers find no reader",
+        "the connection ended: nghttp2 gives up when nobody reads its acknowledgements",
         over_h2(answer.settings_for_ever),
         failure(FailureCode.CONNECTION_TERMINATED),
         grows_mib=24,
     ),
     http2(
         "h2-speaks-http-1-instead",
-        "chooses HTTP/2 and answers in HTTP/1.1",
+        "chooses HTTP/2 and responds in HTTP/1.1",
         "no HTTP/2",
         answer.answers_garbage,
         failure(FailureCode.HTTP_PROTOCOL_ERROR),

@@ -174,7 +174,7 @@ CASES = (
     ),
     Case(
         name="redirect-then-silence",
-        does="redirects, and does not answer the next request",
+        does="redirects, and does not respond to the next request",
         says="a time-out: all hops share one deadline; the redirect is shown",
         serve=redirects_and_goes_silent,
         deadline_ms=500,

@@ -251,7 +251,7 @@ CASES = (
     ),
     handshake(
         "tls-reused-connection",
-        "answers a second collection on the first one's connection",
+        "responds to a second collection on the first one's connection",
         "the page, with the same TLS parameters, certificate and address as on the first",
         over_tls(keeps_answering(whole())),
         page(shares_its_session, verified=True, certified=True, tls_version="TLSv1.3", reached=True, body=HELLO),
@@ -284,14 +284,14 @@ CASES = (
     ),
     handshake(
         "tls-alert",
-        "answers the handshake with an alert",
+        "responds to the handshake with an alert",
         "the handshake failed",
         sends_alert,
         failure(FailureCode.TLS_PROTOCOL_ERROR, certified=False, asked=False),
     ),
     handshake(
         "tls-plain-text",
-        "answers the handshake with HTTP in plain text",
+        "responds to the handshake with HTTP in plain text",
         "the handshake failed",
         speaks_plain_text,
         failure(FailureCode.TLS_PROTOCOL_ERROR, asked=False),

@@ -1,7 +1,7 @@
-"""Bounds the bytes of bodies in one lane process: a transfer that needs more than is left is paused, but for the first.
+"""Bounds the bytes of bodies in one lane process: a transfer that needs more than is left is paused, except the first.
 
 Without that exception, transfers that each hold a part of the budget could wait for one another for ever. So the bytes
-held, those of outcomes that wait for the parent included, are bounded by the budget and one body more.
+held, including outcomes that wait for the parent, are at most the budget and one body more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class BodyBudget:
         """Whether the hop may take `size` more bytes. If not, the caller pauses it, and `resume` continues it."""
         self._hold(hop, hop.held_bytes)
         if self._total + size <= self._limit or hop is self._first:
-            self._hold(hop, self._held[hop] + size)  # until the next call knows what decoding has made of them
+            self._hold(hop, self._held[hop] + size)  # an estimate, until the next call knows the decoded size
             return True
         self._paused[hop] = None
         return False
@@ -54,8 +54,9 @@ class BodyBudget:
     def resume(self) -> list[Hop]:
         """Continue paused hops: the first in any case, others while bytes are left. Not for use in a callback.
 
-        Returns the hops that have ended by it. libcurl delivers what it held back during the call; when the hop refuses
-        that, the call itself reports error 23, and the multi handle may never report the end of the transfer.
+        Returns the hops that this call has ended. libcurl delivers the bytes that it held back during the call; when
+        the hop refuses them, the call itself reports error 23, and the multi handle may never report the end of the
+        transfer.
         """
         ended = []
         for hop in list(self._paused):

@@ -1,4 +1,4 @@
-"""Owns the state of one collection: its stage, and what its hops have brought so far.
+"""Owns the state of one collection: its stage, and the results of its hops so far.
 
 Redirects are followed here and not by libcurl, so that every hop is checked and recorded (RFC 9110 §15.4; the method is
 always GET). One deadline holds for all hops. The engine leads each hop through `refuse` (is it allowed at all?),
@@ -45,7 +45,7 @@ _EXPLAINED = frozenset(
 
 
 class Stage(Enum):
-    """What a collection waits for. The engine gives that up at the collection's `give_up_at`, if it has one."""
+    """The event that a collection waits for. The engine ends the wait at its `give_up_at`, if it has one."""
 
     RESOLVING = auto()  # for the addresses of the next hop's host; until `resolve_timeout_s` or the deadline
     WAITING_FOR_SLOT = auto()  # for a slot of the host, its resolution at hand; until the deadline
@@ -55,7 +55,7 @@ class Stage(Enum):
 
 
 class Collection:
-    """One order's way to its outcome. It starts in `RESOLVING`; a redirect leads back there, and `end` to `ENDED`."""
+    """The collection of one order. It starts in `RESOLVING`; a redirect leads back there, and `end` to `ENDED`."""
 
     def __init__(self, order: CollectionOrder, options: CollectorOptions) -> None:
         self.token = order.token
@@ -147,12 +147,12 @@ class Collection:
         return hop
 
     def drain_redirect(self) -> None:
-        """The hop's headers are a redirect: all that may still come is its body. May be called from a callback."""
+        """The hop's headers are a redirect: only its body may still come. May be called from a callback."""
         self._enter(Stage.DRAINING_REDIRECT, time.monotonic() + self._options.redirect_body_ms / 1000)
 
     def fail_without_slot(self) -> Failure:
         """The outcome when all slots of the host were taken until the deadline."""
-        words = "This service had as many transfers as it may under way at the host."
+        words = "This service had as many transfers from the host under way as it may have."
         return self.fail(FailureCode.CONNECTION_TIMEOUT, words, resolution=self.end_wait())
 
     def _limit_headers(self) -> CollectorOptions:
@@ -196,7 +196,7 @@ class Collection:
         return self._capture(hop, error)
 
     def end(self) -> None:
-        """The collection has its outcome, or nobody wants it any more."""
+        """Enter `ENDED`: the collection has its outcome, or was abandoned."""
         self._hop = None
         self._enter(Stage.ENDED)
 

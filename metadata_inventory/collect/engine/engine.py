@@ -129,7 +129,7 @@ class Engine:
             collection = Collection(order, self._options)
         except MemoryError:
             end_exhausted()
-        except Exception:  # an edge: an order that cannot be begun must not end the other collections
+        except Exception:  # a boundary: an order that cannot be begun must not end the other collections
             logger.exception("an order cannot be begun")
             self._results.add(order.token, build_failure(FailureCode.INTERNAL_ERROR))
             return
@@ -197,7 +197,7 @@ class Engine:
             return step()
         except MemoryError:
             end_exhausted()
-        except Exception:  # an edge: an error in one collection must not end the others
+        except Exception:  # a boundary: an error in one collection must not end the others
             logger.exception("a collection failed because of an internal error")
             return collection.fail(FailureCode.INTERNAL_ERROR)
 
@@ -228,7 +228,7 @@ class Engine:
             case Stage.TRANSFERRING | Stage.DRAINING_REDIRECT:
                 self._release(collection.hop)
             case Stage.WAITING_FOR_SLOT | Stage.ENDED:
-                pass  # the host slots forget whoever waits there below
+                pass  # `_end` gives up the wait for a slot
             case _:
                 assert_never(collection.stage)
         self._end(collection)

@@ -64,7 +64,7 @@ def stop() -> None:
 
 
 def advance(orders: tuple[CollectionOrder, ...], abandoned: tuple[str, ...], wait_ms: int) -> Results:
-    """Begin the orders, abandon other tokens, and return what has ended; waits `wait_ms` at most for that."""
+    """Begin the orders, abandon other tokens, and return the outcomes; waits `wait_ms` at most for the first."""
     global _engine
     if _engine is None or _options is None:
         return _fail(orders)
@@ -72,7 +72,7 @@ def advance(orders: tuple[CollectionOrder, ...], abandoned: tuple[str, ...], wai
         return _engine.advance(orders, abandoned, wait_ms)
     except MemoryError:
         end_exhausted()
-    except Exception:  # the edge of the process: nothing may be raised into the pool
+    except Exception:  # the boundary of the process: nothing may be raised into the pool
         logger.exception("all collections of a lane process failed because of an internal error")
         results = _engine.fail_all()
         returned = {token for token, _ in results}

@@ -104,7 +104,7 @@ class Hop:
                 return callback(*arguments)
             except MemoryError:
                 end_exhausted()
-            except Exception as fault:  # an edge: nothing may be raised through libcurl
+            except Exception as fault:  # a boundary: nothing may be raised through libcurl
                 self.fault = fault
                 self.stop = Stop.FAULT
                 return refusal

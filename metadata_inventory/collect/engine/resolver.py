@@ -1,9 +1,9 @@
 """Looks up names for one lane process, in place of libcurl: many names at once, few of them below one domain.
 
-libcurl 8.23 without c-ares has about 20 resolver threads a multi handle and no setting for their number: 60 names that
-nobody answers held up all others for 9 s. Here the resolver of this host (getaddrinfo(3), with hosts file and search
-list) is called in daemon threads, and libcurl gets the addresses by its RESOLVE option. A name is looked up once for
-all who wait for it. All methods of `Resolver` are for use in one thread.
+libcurl 8.23 without c-ares has about 20 resolver threads a multi handle and no setting for their number: 60 names whose
+servers did not respond held up all others for 9 s. Here the resolver of this host (getaddrinfo(3), with hosts file and
+search list) is called in daemon threads, and libcurl gets the addresses by its RESOLVE option. A name is looked up once
+for all collections that wait for it. All methods of `Resolver` are for use in one thread.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Resolver:
             threading.stack_size(default)
 
     def _look_up(self) -> None:
-        """What each thread runs."""
+        """The loop of each thread."""
         while (host := self._tasks.get()) is not None:
             try:
                 result: tuple[str, ...] | OSError | UnicodeError = self._resolve(host)

@@ -1,6 +1,6 @@
 """Owns the outcomes that wait in a lane process until its parent fetches them.
 
-Their bytes count against the body budget meanwhile: a parent that fetches nothing is sent no end of bodies to hold.
+Their bytes count against the body budget meanwhile, so that this process stays within it while its parent fetches none.
 """
 
 from __future__ import annotations

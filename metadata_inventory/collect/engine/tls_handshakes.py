@@ -49,7 +49,7 @@ class TlsHandshakes:
 
 
 def describe_handshake(hop: Hop, verify_error: str | None) -> Tls | None:
-    """The parameters of a hop that failed inside its handshake, as far as known; None if nothing is."""
+    """The parameters of a hop that failed inside its handshake, as far as they are known; None if none is."""
     if hop.phase is not Phase.HANDSHAKE or not hop.url.startswith("https:"):
         return None
     tls = _read_parameters(hop, hop.notes, verify_error)

@@ -33,7 +33,7 @@ class _Stored:
 
     @property
     def key(self) -> tuple[bytes, str, bool, str, bool]:
-        """What identifies a cookie: 6265bis §5.7, step 23, and whether it is partitioned."""
+        """The identity of a cookie: 6265bis §5.7, step 23, and whether it is partitioned."""
         return (self.name, self.domain, self.host_only, self.path, self.partitioned)
 
     def alive(self, now: datetime) -> bool:

@@ -1,7 +1,8 @@
 """Owns the forkserver, from which lane processes are forked, and its environment. A lost forkserver is started again.
 
-`/proc/PID/environ` shows for its whole life what a process was started with, and a child must not know what it does not
-need. So the forkserver, and the resource tracker that comes with it, are given the variables of an allow-list only.
+`/proc/PID/environ` shows the environment with which a process was started for as long as it lives, and a child must not
+know more than it needs. So the forkserver, and the resource tracker that comes with it, are given the variables of an
+allow-list only.
 """
 
 from __future__ import annotations

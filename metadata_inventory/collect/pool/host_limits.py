@@ -1,4 +1,4 @@
-"""Counts what one lane has of each host, so that no host gets more collections at once, or sooner, than its limits."""
+"""Counts the collections of each host in one lane, so that the limits of the host hold."""
 
 from __future__ import annotations
 

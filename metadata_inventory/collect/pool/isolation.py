@@ -54,7 +54,7 @@ class Isolation:
     def _remove_runner(self, runner: asyncio.Task[None]) -> None:
         self._runners.discard(runner)
         if not runner.cancelled():
-            self._start_runner()  # a group may have come while the runner ended its process
+            self._start_runner()  # a group may have been added while the runner ended its process
 
     async def _run(self) -> None:
         handle = LaneProcessHandle(self._options, self._settings)
@@ -81,6 +81,6 @@ class Isolation:
                 pending.refuse()
             self._groups.clear()
             await handle.end()
-        except Exception:  # the edge of the runner's task: no caller may wait for ever
+        except Exception:  # the boundary of the runner's task: no caller may wait for ever
             logger.exception("isolated orders failed because of an internal error")
             await handle.end()

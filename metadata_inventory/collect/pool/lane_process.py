@@ -142,7 +142,7 @@ class LaneProcess:
                 self._interrupt.send_bytes(b"!")
 
     async def end(self) -> None:
-        """Kill the process and wait, within bounds, until it is gone. One that has yet to start is killed then."""
+        """Kill the process and wait, within bounds, until it is gone. A process that comes later is killed then."""
         self._ended = True
         if self._spawning is not None and not self._spawning.done():
             await asyncio.wait({self._spawning}, timeout=_END_S)

@@ -114,7 +114,7 @@ class Lane:
             except StartError:
                 logger.error("the process of a lane does not start", extra={"waiting": len(self._waiting)})
                 await self._start_again()
-            except Exception:  # the edge of the lane's task: no caller may wait for ever
+            except Exception:  # the boundary of the lane's task: no caller may wait for ever
                 logger.exception("a lane failed because of an internal error, and goes on with another process")
                 await self._give_up(PendingOrder.fail)
 

@@ -1,7 +1,7 @@
 """Kills an embedded database that has panicked, so that its owner starts another.
 
 SecantusDB 0.7.0b3 does not end by itself when a write to its journal fails, as on a full disk: WiredTiger panics, and
-from then on every read and write is answered by an internal error, with room on the disk or without.
+from then on every read and write ends with an internal error, even when the disk has room again.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 It asks the kernel to kill this process when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG), and then
 becomes the program by exec, which keeps that request, the process id and the inherited descriptors. The signal is
-SIGKILL: the parent was killed itself, so nobody is left to see a gentle end through, and what the database acknowledged
-is on disk already. The *thread* that started the process counts, so the parent starts programs from its main thread.
+SIGKILL: the parent was killed itself, so no process is left to wait for a gentle end, and everything that the database
+acknowledged is on disk already. The *thread* that started the process counts, so the parent starts programs from its
+main thread.
 
 Linux only. Elsewhere the program runs without the watch: it is ended with the service, but outlives a service that is
 killed, and the lock that it inherits keeps its data directory from being opened twice.

@@ -27,7 +27,7 @@ USER = "inventory"
 def read_password(path: Path) -> str:
     """The password, "" without such a file. A file that others can read is made private.
 
-    Raises EmbeddedDatabaseFailed for what is no file of this user, OSError.
+    Raises EmbeddedDatabaseFailed when it is not a regular file of this user, and OSError.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -44,7 +44,7 @@ def read_password(path: Path) -> str:
             os.fchmod(descriptor, 0o600)
             logger.warning(
                 "others could read or change %s, which holds the embedded database's password; its mode is 0600 now. "
-                "Whoever read it knows the password still: without that file, the next start makes another one",
+                "Users who read it still know the password: without that file, the next start makes another one",
                 path,
             )
         return file.read().strip()

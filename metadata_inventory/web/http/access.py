@@ -21,7 +21,7 @@ _CROSS_SITE = "A page of another site may not start work here; the setting cors_
 
 
 class Caller(Struct, frozen=True):
-    """Who sent a request: the holder of `key`, or, where no keys are in force, a network address.
+    """The sender of a request: the holder of `key`, or, where no keys are in force, a network address.
 
     The work that a client starts is counted under `name`.
     """
@@ -81,7 +81,7 @@ class Access:
         origin = request.headers.get("Origin")
         if self.cors.allows(origin):
             return
-        # Every value but these two is refused, also those that no browser sends: other capitals, none, two values.
+        # Any other value is refused, also one that no browser sends: with other capitals, empty, two values.
         if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
             raise CrossSiteRefused(_CROSS_SITE)
         if origin is not None and origin.partition("://")[2] != request.host:

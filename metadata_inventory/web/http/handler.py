@@ -1,7 +1,7 @@
 """The base of every handler: the forms of answers.
 
-An answer is JSON, a problem detail, or has no body. An exception that nobody foresaw is logged once; the client gets a
-500 that shows nothing of it.
+An answer is JSON, a problem detail, or has no body. An unexpected exception is logged once; the client gets a 500 that
+shows nothing of it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class BaseHandler(LifecycleHandler):
             )
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Logs an exception that nobody foresaw, without query and body. Errors of callers are not logged."""
+        """Logs an unexpected exception, without query and body. Errors of callers are not logged."""
         if isinstance(value, InventoryError | HTTPError):
             return
         logger.error("%s %s failed", self.request.method, self.route, exc_info=(typ, value, tb))

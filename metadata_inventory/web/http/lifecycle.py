@@ -64,7 +64,7 @@ class LifecycleHandler(RequestHandler):
         return None
 
     def permit_work(self) -> None:
-        """Called before a collection is started. Raises CrossSiteRefused, InsufficientScope, RateLimited."""
+        """To be called before a collection is started. Raises CrossSiteRefused, InsufficientScope, RateLimited."""
         self._access.permit_work()
 
     def count_work(self) -> None:

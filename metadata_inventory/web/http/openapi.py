@@ -50,7 +50,7 @@ def build_document(routes: Sequence[Route]) -> dict[str, Any]:
         "info": {
             "title": "HTTP Metadata Inventory",
             "version": __version__,
-            "description": "Collects URLs, and stores what their servers answered: headers, cookies and page source.",
+            "description": "Collects URLs, and stores their responses: headers, cookies and page source.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": {route.path: _path_item(route, by_type, components) for route in routes},

@@ -69,7 +69,7 @@ def operation(declared: Operation) -> Callable[[Method], Method]:
 
 
 def find_operation(handler: object, method: str) -> Operation | None:
-    """What a handler, or its class, declares for a method in lower case; `head` is served by `get`."""
+    """The operation that a handler, or its class, declares for a method in lower case; `head` is served by `get`."""
     function = getattr(handler, "get" if method == "head" else method, None)
     return getattr(function, "operation", None)
 

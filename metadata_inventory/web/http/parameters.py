@@ -102,7 +102,7 @@ def _describe_unknown(noun: Noun, name: str, known: list[str]) -> str:
 
 
 def _without_null(kind: Any) -> Any:
-    """Of "a value or null" the value: a query string has no null, a parameter that is not given stands for it."""
+    """The type without null: a query string has no null, and a parameter that is not given stands for it."""
     options = tuple(option for option in get_args(kind) if option is not NoneType)
     return Union[options] if NoneType in get_args(kind) else kind  # noqa: UP007  (the options are known at run time)
 

@@ -1,4 +1,4 @@
-"""What one request may do: who its caller is, and whether that caller may start work."""
+"""The access of one request: who its caller is, and whether that caller may start work."""
 
 from __future__ import annotations
 
