@@ -31,13 +31,13 @@ async def test_jobs_that_wait_for_their_host_are_not_looked_for_again_at_once(
     async with watching(store, FullHost(0)) as backlog:
         await wait_until_async(lambda: store.pages == 1, 10, what="the first look")
         await store.claim(a_claim(url))
-        backlog.note(url.host)
-        backlog.room_made()
+        backlog.note_waiting(url.host)
+        backlog.wake()
         await wait_until_async(lambda: store.pages > 1, 10, what="the look that leaves the job waiting")
         seen = []
         for _ in range(2):
             for _ in range(20):  # each takes about as long as reading a page of the backlog
                 await store.find(url)
             seen.append(store.pages)
-        assert backlog.holds(url.host)
+        assert backlog.has_waiting(url.host)
         assert seen[0] == seen[1]
