@@ -237,7 +237,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=TEN_YEARS_S,
-            description="Seconds for which a GET answers a stored failure before it collects again.",
+            description="Seconds for which a GET answers a stored failure; for a prohibited destination, 60 at most.",
         ),
     ] = 300.0
     max_attempts: Annotated[
