@@ -176,9 +176,10 @@ class StorageUnavailable(Unavailable):
 
 
 class RecordUnreadable(Unavailable):
-    """A stored document has a newer shape than this program knows, or is broken. It is left as it is.
+    """A stored document has a newer shape than this program knows, or is broken.
 
-    Nothing changes until the program is upgraded or the document is repaired, so clients are told to wait for long.
+    The same request gets the same error until the program is upgraded or the document is repaired, so `retry_after_s`
+    is long.
     """
 
     code = "record_unreadable"

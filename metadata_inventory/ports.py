@@ -26,7 +26,7 @@ from metadata_inventory.model.urls import NormalizedUrl
 class RecordStore(Protocol):
     """Reads entries. Every method raises StorageUnavailable after a bounded wait.
 
-    `find` and `find_by_id` raise RecordUnreadable for a document that this version cannot read.
+    `find`, `find_by_id` and `content` raise RecordUnreadable for a document that this program cannot read.
     """
 
     async def find(self, url: NormalizedUrl) -> Entry | None:
@@ -46,8 +46,8 @@ class ClaimStore(Protocol):
     """Claims and settles jobs. Writes are idempotent: repeated with the same token, they change nothing more.
 
     A lease ends by the database server's clock. Only writes with the lease's token complete, fail, postpone, release
-    or renew its job; writes with any other token change nothing. A document that this version cannot read is never
-    changed: `claim` raises RecordUnreadable for it, and settling it returns None.
+    or renew its job; writes with any other token change nothing. For a document that this program cannot read, `claim`
+    raises RecordUnreadable, and settling returns None.
     """
 
     async def claim(self, request: ClaimRequest) -> Entry:

@@ -102,9 +102,9 @@ def _read_refusal(service: str, error: urllib.error.HTTPError) -> RequestFailed:
     """With the detail of the problem that was answered, or the status alone when its body is no problem."""
     try:
         problem = json.loads(error.read())
-        text, code = f"{problem['detail']} [{problem['code']}]", problem["code"]
+        text, code = f"{problem['detail']} [{problem['code']}]", str(problem["code"])
     except (*_UNREADABLE, OSError, HTTPException):
-        text, code = f"{service} answered with status {error.code}.", None
+        text, code = f"{service} answered with status {error.code}.", ""
     retry_after = error.headers.get("Retry-After", "")
     limited = code == "rate_limited" and re.fullmatch("[0-9]{1,5}", retry_after)
     return RequestFailed(

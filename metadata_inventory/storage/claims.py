@@ -7,8 +7,9 @@ Every write may be repeated, so after a timeout the same write is sent again:
   * A claim that took effect gave the caller the job, so the job is not due: the second one changes nothing.
   * An outcome that took effect ended the job: the second one matches nothing, and `settled` has its token.
 
-A document that this program cannot read is left as it is: `filters.readable` and `filters.held` do not match it. A
-claim then tries to insert a second document under the same id, which the unique `_id` refuses.
+A claim matches no document that `filters.readable` excludes: with a newer shape, a broken head or an unknown failure
+code. It then tries to insert a second document under the same id, which the unique `_id` refuses. A job or capture of a
+known version that is broken is no obstacle: claim and outcome replace them whole.
 
 Text from outside (URLs, what an origin sent) stands in `$literal` in a pipeline, so that "$foo" is no field path. A
 whole sub-document is set through `$mergeObjects` or `$literal`: given bare, MongoDB would merge it with the stored one.
@@ -21,7 +22,7 @@ from typing import Any
 
 from pymongo import UpdateOne
 
-from metadata_inventory.model.capture import Capture
+from metadata_inventory.model.capture import Capture, FailureCode
 from metadata_inventory.model.record import ANY, ClaimRequest, Lease, Retry, Status, StoredFailure
 from metadata_inventory.model.urls import NormalizedUrl
 from metadata_inventory.storage.documents import failure_fields
@@ -152,7 +153,8 @@ def requeue(url: NormalizedUrl) -> UpdateOne:
         "lease": None,
     }
     fields = {"job": {"$mergeObjects": [job]}, "status": _complete_or(Status.PENDING)}
-    return UpdateOne({**readable(url), **FAILED}, [{"$set": fields}])
+    known = {"failure.failure.code": {"$in": list(FailureCode)}}
+    return UpdateOne({**readable(url), **FAILED, **known}, [{"$set": fields}])
 
 
 def _claimed_job(request: ClaimRequest, lease_ms: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from metadata_inventory.model.capture import FailureCode
 from metadata_inventory.model.record import Cursor, Lease, Status
 from metadata_inventory.model.urls import NormalizedUrl
 from metadata_inventory.storage.migrations import JOB_VERSION, VERSIONS
@@ -50,6 +51,7 @@ _READABLE_HEAD: Expression = {
     "unchanged_count": {"$type": "number"},
     "settled": {"$type": "string"},
 }
+_KNOWN_FAILURE: Expression = {"failure.failure.code": {"$in": [None, *FailureCode]}}  # None: without a failure
 
 
 def due(after: Cursor | None, except_hosts: Collection[str]) -> Expression:
@@ -71,8 +73,9 @@ def _identity(url: NormalizedUrl) -> dict[str, Any]:
 
 
 def readable(url: NormalizedUrl) -> dict[str, Any]:
-    """The URL's document, unless this program cannot read its head, or a part of it is of a newer version."""
-    return {**_identity(url), **_NO_NEWER_PART, **_READABLE_HEAD}
+    """The URL's document, unless this program cannot read its head, a part of it is of a newer version, or its failure
+    has a code that this program does not know."""
+    return {**_identity(url), **_NO_NEWER_PART, **_READABLE_HEAD, **_KNOWN_FAILURE}
 
 
 def held(lease: Lease) -> dict[str, Any]:

@@ -84,10 +84,13 @@ class MongoStore:
 
     async def find_by_id(self, record_id: str) -> Entry | None:
         async with self._available():
-            head = await self._records.find_one({"_id": record_id}, WITHOUT_CAPTURE)
-        if head is None:
+            found = await self._records.find_one({"_id": record_id}, {"normalized_url": 1})
+        if found is None:
             return None
-        document = await self._read(to_head(head).normalized_url)
+        url = found.get("normalized_url")
+        if not isinstance(url, str):
+            raise unreadable(found, "the field normalized_url is missing or has a wrong type")
+        document = await self._read(url)
         return to_entry(document) if document else None
 
     async def content(self, entry: Entry) -> bytes | None:

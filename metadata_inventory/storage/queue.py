@@ -45,6 +45,8 @@ _FAILED_HEAD = {**WITHOUT_CAPTURE, "failure.failure.exchanges": 0}
 # Requeued by one bulk write, which has to end within the connection's bound: the embedded database takes up to 15 ms
 # for each.
 WRITTEN_AT_ONCE = 25
+# Pages that one call reads when unreadable documents take the places of readable ones.
+FAILED_PAGES = 20
 
 
 class MongoQueue:
@@ -84,15 +86,19 @@ class MongoQueue:
             return await self._put_back(urls, more=len(urls) == limit)
 
     async def _find_readable(self, wanted: dict[str, Any], limit: int) -> list[NormalizedUrl]:
-        """The URLs of up to `limit` documents. Unreadable ones do not count: they would hide others for ever."""
+        """The URLs of up to `limit` documents. Unreadable ones do not count, so that they do not hide others.
+
+        Read page by page, since without a limit the embedded database collects every match before it returns the first.
+        """
         urls: list[NormalizedUrl] = []
-        async with self._records.find(wanted, _FAILED_HEAD) as found:
-            async for document in found:
-                if entry := to_readable_head(document):
-                    urls.append(recall(entry.normalized_url))
-                if len(urls) == limit:
-                    break
-        return urls
+        for page in range(FAILED_PAGES):
+            found = self._records.find(wanted, _FAILED_HEAD).skip(page * limit).limit(limit)
+            documents = [document async for document in found]
+            heads = [entry for document in documents if (entry := to_readable_head(document))]
+            urls += [recall(entry.normalized_url) for entry in heads]
+            if len(documents) < limit or len(urls) >= limit:
+                break
+        return urls[:limit]
 
     async def _put_back(self, urls: Sequence[NormalizedUrl], *, more: bool) -> tuple[int, bool]:
         """Write slice by slice, each within the whole bound. On a slow database, stop after some of the slices."""

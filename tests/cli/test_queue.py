@@ -101,6 +101,12 @@ def test_answer_of_something_else_is_one_line_and_status_1(command: tuple[str, .
     assert complaint[:-1].isprintable()
 
 
+def test_problem_whose_code_is_no_text_is_one_line_and_status_1() -> None:
+    with server(answer(b'{"detail": "No.", "code": [2]}', b"503 Busy")) as (service, _):
+        status, _, complaint = run("requeue", service)
+    assert (status, complaint) == (1, "error: No. [[2]]\n")
+
+
 def test_requeue_adds_up_and_asks_only_for_what_had_failed_before() -> None:
     last = b'{"requeued": 7, "more": false, "failed_before": "2026-01-02T03:04:05Z"}'
     with server(answer(PUT_BACK), answer(PUT_BACK), answer(last)) as (service, requests):

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from pymongo import MongoClient
 
 from metadata_inventory.errors import QueueFull
 from metadata_inventory.model.capture import FailureCode
@@ -154,3 +161,52 @@ async def test_job_that_waits_for_its_next_attempt_takes_a_place(store: MongoSto
         await Queue(queue, limit=1).requeue([], None)
     assert await Queue(queue, limit=2).requeue([], None) == (1, True)
     assert job(await store.find(failed)).attempts == 0
+
+
+@asynccontextmanager
+async def counting_proxy(mongo_uri: str) -> AsyncIterator[tuple[str, Counter[str]]]:
+    """A URI that leads to the server through this process, and the bytes that the server has sent, under "sent"."""
+    server = urlsplit(mongo_uri)
+    counts: Counter[str] = Counter()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                counts[name] += len(data)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back_reader, back_writer = await asyncio.open_connection(server.hostname, server.port)
+        await asyncio.gather(forward(reader, back_writer, "received"), forward(back_reader, writer, "sent"))
+
+    async with await asyncio.start_server(connect, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        yield mongo_uri.replace(f":{server.port}", f":{port}"), counts
+
+
+@pytest.mark.gen_test
+async def test_requeue_reads_no_more_than_it_puts_back(mongo_uri: str, database_name: str) -> None:
+    """Without a limit in its query, the server's second batch would be up to 16 MiB of failed documents."""
+    async with counting_proxy(mongo_uri) as (uri, counts):
+        store = MongoStore(uri, database_name, timeout_s=5, lease_ms=15_000)
+        store.start()
+        url, padding = a_url(), "x" * 10_000
+        lease = a_lease(url)
+        await store.claim(a_claim(url, lease))
+        await store.fail(lease, POLICY.stored_failure(a_failure(), 3, None))
+        with MongoClient[dict[str, Any]](mongo_uri) as client:
+            records = client[database_name]["records"]
+            failed = records.find_one({"_id": url.id})
+            assert failed is not None
+            urls = [a_url() for _ in range(1_000)]
+            records.insert_many(
+                {**failed, "_id": one.id, "url": one.href, "normalized_url": one.href, "padding": padding}
+                for one in urls
+            )
+            counts.clear()
+            assert await MongoQueue(store.connection).requeue([], 150, None) == (150, True)
+            assert 150 * len(padding) < counts["sent"] < 2 * 150 * len(padding)
+            await store.close()
+            client.drop_database(database_name)

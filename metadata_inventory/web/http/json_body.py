@@ -6,6 +6,7 @@ It uses Python's parser, which has hooks for all of this: msgspec's parser silen
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 from metadata_inventory.errors import InvalidJson, InvalidParameter, UnsupportedMediaType, UrlRepeated
@@ -44,10 +45,10 @@ def _check_media_type(content_type: str | None) -> None:
 def _refuse_repeated_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        name = next(name for name in value if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        name = "url" if counts["url"] > 1 else next(name for name in value if counts[name] > 1)
         refusal = UrlRepeated if name == "url" else InvalidParameter
-        raise refusal(f"The member {show(name)} is given {names.count(name)} times; give it once.")
+        raise refusal(f"The member {show(name)} is given {counts[name]} times; give it once.")
     return value
 
 

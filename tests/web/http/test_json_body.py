@@ -92,3 +92,15 @@ async def test_other_media_type_is_415(api: Api, content_type: str | None) -> No
 async def test_json_media_type_is_read(api: Api, content_type: str) -> None:
     answer = await api.send("POST", "/api/metadata/", headers={"Content-Type": content_type}, body=b"{}")
     assert answer.json["code"] == "url_missing"
+
+
+def test_of_members_that_are_repeated_url_is_named_first() -> None:
+    with pytest.raises(errors.UrlRepeated):
+        parse_json("application/json", b'{"a": 1, "a": 2, "url": "x", "url": "y"}')
+
+
+def test_one_repeated_member_among_very_many_is_found_in_one_pass() -> None:
+    """Counting each member by itself took minutes for these: longer than a test may take."""
+    members = ",".join(f'"{number}":0' for number in range(200_000))
+    with pytest.raises(errors.InvalidParameter, match='"199999" is given 2 times'):
+        parse_json("application/json", f'{{{members},"199999":0}}'.encode())
