@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import uuid
@@ -11,7 +12,7 @@ from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 
 from metadata_inventory.web.http.unread_answers import UNREAD_BYTES, UnreadAnswers
 from tests.support.client import post
@@ -120,3 +121,20 @@ async def test_connection_is_closed_when_its_answer_is_not_read_in_time_and_kept
         await asyncio.wait_for(closed.wait(), BACK_S)
         assert not read.closed()
         read.close()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("cancelled", [False, True], ids=["closed", "cancelled"])
+async def test_answer_that_does_not_arrive_is_no_error_in_the_log(
+    caplog: pytest.LogCaptureFixture, cancelled: bool
+) -> None:
+    written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    UnreadAnswers(60).watch(written, 10, None)
+    if cancelled:
+        written.cancel()
+    else:
+        written.set_exception(StreamClosedError())
+    await asyncio.sleep(0)  # the callbacks of the future run
+    del written
+    gc.collect()  # asyncio logs an exception that nobody has retrieved when its future is deleted
+    assert caplog.records == []
