@@ -29,9 +29,9 @@ from metadata_inventory.service.processes import SupervisedProcess
 def test_log_says_how_a_child_ended(code: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
     kept = SupervisedProcess("child", lambda: subprocess.Popen([sys.executable, "-S", "-c", code]))
     with caplog.at_level(logging.INFO):
-        kept.tend()
+        kept.restart_if_due()
         process = kept.process
         assert process is not None
         process.wait(30)
-        kept.tend()
+        kept.restart_if_due()
     assert [message for message in caplog.messages if f"process {process.pid} {said}" in message]
