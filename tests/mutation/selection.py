@@ -10,7 +10,11 @@ from pathlib import Path
 PACKAGE = "metadata_inventory"
 
 # Folders whose behaviour is tested through another one's tests as well.
-SHOWN_BY = {"tests/usecases": "tests/web/api"}
+SHOWN_BY = {
+    "tests/usecases": "tests/web/api",
+    "tests/web/http": "tests/web/api",
+    "tests/web/api": "tests/web/http",
+}
 
 
 def modules_in(root: Path, paths: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from metadata_inventory.collect.options import CollectorOptions, HeaderLimits, L
 from metadata_inventory.errors import CollectorUnavailable
 from metadata_inventory.model.capture import CollectionOrder
 from metadata_inventory.model.destinations import DestinationPolicy
+from metadata_inventory.model.policy import CollectPolicy
 from metadata_inventory.service.bootstrap import (
     Service,
     collector_options,
@@ -28,7 +29,7 @@ from metadata_inventory.service.settings import Settings
 from tests.collect.pool.lanes import children
 from tests.support.waiting import wait_until_async
 
-OPTIONS = [CollectorOptions, HeaderLimits, LaneSettings]
+OPTIONS = [CollectorOptions, CollectPolicy, HeaderLimits, LaneSettings]
 REFUSED = "http://127.0.0.1/"
 
 
@@ -82,7 +83,7 @@ def test_loopback_switch_adds_to_the_destinations() -> None:
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_each_option_is_a_setting_or_has_a_default_and_never_both(kind: type[msgspec.Struct]) -> None:
-    given = {"destinations", "headers"}  # made from settings, not copied
+    given = {"destinations", "headers", "rules"}  # made from settings, not copied
     for field in msgspec.structs.fields(kind):
         assert field.required == (field.name in given or field.name in Settings.__struct_fields__), field.name
 
