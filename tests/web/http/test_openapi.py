@@ -44,3 +44,9 @@ def test_answer_with_chosen_fields_may_lack_any_member_and_has_no_other() -> Non
 
 def _ours(ancestor: type) -> bool:
     return ancestor.__module__.startswith("metadata_inventory")
+
+
+def test_operation_without_a_collection_documents_no_failure_of_one() -> None:
+    document = build_document(ROUTES)
+    assert set(document["paths"]["/livez"]["get"]["responses"]) == {"200", "500"}
+    assert {"502", "504"} <= set(document["paths"]["/api/metadata/"]["post"]["responses"])
