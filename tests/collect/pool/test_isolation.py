@@ -36,7 +36,7 @@ def deadly(origin: Origin, path: str) -> Iterator[list[psutil.Process]]:
         punished: set[int] = set()
         while not ended.wait(POLL_S):
             for request in origin.requests:
-                young = time.monotonic() - request.at < 2  # no other connection has its port yet
+                young = time.monotonic() - request.at < 10  # no other connection has its port yet
                 if request.path == path and young and request.client_port not in punished:
                     victim = process_of(request)  # may be missed once: the kernel's table is not read in one piece
                     if victim is not None:
