@@ -10,7 +10,7 @@ type has the words: `Meta(extra={"expected": "a MongoDB URI"})`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -97,33 +97,11 @@ def _plain(information: inspect.Type) -> inspect.Type:
     return information
 
 
-def _describe(information: inspect.Type) -> str:  # noqa: C901
-    match information:
-        case inspect.Metadata():
-            expected = (information.extra or {}).get("expected")
-            return str(expected) if expected else _describe(information.type)
-        case inspect.UnionType():
-            return choices([_describe(one) for one in information.types])
-        case inspect.NoneType():
-            return "null"
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.IntType():
-            return f"a whole number{_describe_bounds(information)}"
-        case inspect.FloatType():
-            return f"a number{_describe_bounds(information)}"
-        case inspect.LiteralType():
-            return f"one of {choices(information.values)}"
-        case inspect.EnumType():
-            return f"one of {choices([member.value for member in information.cls])}"
-        case inspect.DateTimeType():
-            return "an instant with its time zone, such as 2026-01-31T09:30:00Z"
-        case inspect.StrType():
-            return "text" if not information.min_length else "text that is not empty"
-        case inspect.VarTupleType() | inspect.ListType():
-            return "a list"
-        case _:
-            return "an object"
+def _describe(information: inspect.Type) -> str:
+    if isinstance(information, inspect.Metadata):
+        expected = (information.extra or {}).get("expected")
+        return str(expected) if expected else _describe(information.type)
+    return _DESCRIPTIONS.get(type(information), lambda _: "an object")(information)
 
 
 def _describe_bounds(information: inspect.IntType | inspect.FloatType) -> str:
@@ -136,3 +114,18 @@ def _describe_bounds(information: inspect.IntType | inspect.FloatType) -> str:
     if least is not None:
         return f" of at least {least}"
     return "" if most is None else f" of at most {most}"
+
+
+_DESCRIPTIONS: Mapping[type[inspect.Type], Callable[[Any], str]] = {
+    inspect.UnionType: lambda kind: choices([_describe(one) for one in kind.types]),
+    inspect.NoneType: lambda kind: "null",
+    inspect.BoolType: lambda kind: "true or false",
+    inspect.IntType: lambda kind: f"a whole number{_describe_bounds(kind)}",
+    inspect.FloatType: lambda kind: f"a number{_describe_bounds(kind)}",
+    inspect.LiteralType: lambda kind: f"one of {choices(kind.values)}",
+    inspect.EnumType: lambda kind: f"one of {choices([member.value for member in kind.cls])}",
+    inspect.DateTimeType: lambda kind: "an instant with its time zone, such as 2026-01-31T09:30:00Z",
+    inspect.StrType: lambda kind: "text that is not empty" if kind.min_length else "text",
+    inspect.VarTupleType: lambda kind: "a list",
+    inspect.ListType: lambda kind: "a list",
+}

@@ -132,7 +132,7 @@ class Backlog:
                 self._conclude_look(await self._look())
             except StorageUnavailable:
                 pass  # the store has logged it; the next look comes soon
-            except Exception:
+            except Exception:  # the boundary of the task: without looks, no waiting job is ever taken
                 logger.exception("the backlog cannot be read")
             self._looking = False
             await asyncio.sleep(PAUSE_S)

@@ -88,7 +88,7 @@ class Execution:
             return await self._collector.collect(order, lease.url.host)
         except CollectorUnavailable:
             raise
-        except Exception:
+        except Exception:  # the boundary of the attempt: the job must end, and no 202 stay unanswered
             logger.exception("the collector failed", extra=_identify(lease))
             return self._internal_failure("The collector failed.")
 
@@ -102,7 +102,7 @@ class Execution:
             return await self._offer(attempt, outcome, job)
         except StorageUnavailable:
             logger.error("an outcome could not be stored", extra=_identify(attempt.lease))
-        except Exception:
+        except Exception:  # a document too large, or values that BSON refuses: offering it again would not help
             logger.exception("an outcome cannot be stored", extra=_identify(attempt.lease))
             failure = self._internal_failure("The server's response could not be stored.")
             with contextlib.suppress(StorageUnavailable):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import operator
 from collections.abc import Collection, Mapping
 from types import NoneType
-from typing import Any, Literal, TypeVar, Union, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct
@@ -104,7 +105,7 @@ def _describe_unknown(noun: Noun, name: str, known: list[str]) -> str:
 def _without_null(kind: Any) -> Any:
     """The type without null: a query string has no null, and a parameter that is not given stands for it."""
     options = tuple(option for option in get_args(kind) if option is not NoneType)
-    return Union[options] if NoneType in get_args(kind) else kind  # noqa: UP007  (the options are known at run time)
+    return functools.reduce(operator.or_, options) if NoneType in get_args(kind) else kind
 
 
 @functools.cache
