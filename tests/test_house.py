@@ -45,7 +45,9 @@ def tree() -> dict[str, str]:
     listed: dict[str, str] = {}
     above: list[str] = []
     for line in block.splitlines():
-        indent, name, description = re.fullmatch(r"(      (?:  )*)([\w.]+/?) +(.+)", line).groups()  # type: ignore[union-attr]
+        match = re.fullmatch(r"(      (?:  )*)([\w.]+/?) +(.+)", line)
+        assert match is not None, line
+        indent, name, description = match.groups()
         above = [*above[: len(indent) // 2 - 3], name]
         path = "".join(above)
         assert path not in listed, path

@@ -55,7 +55,7 @@ def of_one_host(*paths: str) -> list[NormalizedUrl]:
 
 
 @pytest.mark.gen_test
-async def test_who_comes_later_does_not_overtake_what_came_during_a_look(mongo_uri: str, database_name: str) -> None:
+async def test_later_collection_does_not_start_before_earlier_jobs(mongo_uri: str, database_name: str) -> None:
     """The look under way does not find it: that there was no room for it is all that is known."""
     early, late = of_one_host("early", "late")
     store, collector = PagedStore(mongo_uri, database_name), HeldCollector("full.example")

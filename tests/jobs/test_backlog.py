@@ -105,7 +105,7 @@ async def test_what_cannot_be_read_hides_nothing_behind_it(mongo_uri: str, datab
 
 
 @pytest.mark.gen_test
-async def test_what_waits_for_a_host_is_overtaken_by_a_few_only(mongo_uri: str, database_name: str) -> None:
+async def test_a_few_collections_only_start_before_what_waits_for_a_host(mongo_uri: str, database_name: str) -> None:
     """Once one of those that wait is taken, a few more may."""
     store, room, url = MongoStore(mongo_uri, database_name, timeout_s=5, lease_ms=15_000), Room(0), a_url()
     async with watching(store, room) as backlog:
