@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from metadata_inventory.service.settings import Settings
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "metadata_inventory"
 DOCS = ROOT / "docs"
@@ -162,3 +164,24 @@ def test_decision_has_its_number_a_date_and_a_status(page: Path) -> None:
     assert re.fullmatch(
         r"Date: \d{4}-\d\d-\d\d\. Status: (accepted|superseded by \[\d+\]\(\d{4}-[\w-]+\.md\))\.", status
     )
+
+
+# The seams
+
+
+def test_instants_come_from_the_one_clock() -> None:
+    asking = [module for module in MODULES if re.search(r"\bdatetime\.(now|utcnow|today)\b", module.read_text())]
+    assert asking == [PACKAGE / "clock.py"]
+
+
+def test_outcomes_are_told_apart_by_match() -> None:
+    """`match` with `assert_never` lets the type checker find the places that a third kind of outcome would need."""
+    pattern = re.compile(r"isinstance\([^()]+, (Capture|Failure)\)")
+    assert [module for module in MODULES if pattern.search(module.read_text())] == []
+
+
+@pytest.mark.parametrize("name", ["declaration.py", "setting_sources.py"])
+def test_no_setting_is_named_where_settings_are_read(name: str) -> None:
+    nodes = ast.walk(ast.parse((PACKAGE / "service" / name).read_text()))
+    words = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert words.isdisjoint(Settings.__struct_fields__)
